@@ -1,0 +1,163 @@
+"""Flags from dataclasses: parsing, ``--config``, ``--print_config``.
+
+Every field of the dataclasses is a flag of the same name; an unknown flag, a wrong type and a
+missing value are errors. A config file (JSON, as ``--print_config`` prints it and every run saves
+it, or TOML) sets defaults; flags on the command line win.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from dnas.errors import ConfigError, DnasError
+from dnas.files import read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFlags:
+    """Flags about the flags."""
+
+    config: str | None = None
+    """JSON or TOML file with values of any flags; the command line wins."""
+    print_config: bool = False
+    """Print the resolved configuration as JSON and stop."""
+
+
+def early_value(argv: Sequence[str], name: str) -> str | None:
+    """The value of ``--name`` before all flags are known, None if it is not there."""
+    values = [
+        argv[position + 1] if position + 1 < len(argv) else ""
+        for position, word in enumerate(argv)
+        if word == f"--{name}"
+    ]
+    values += [word.split("=", 1)[1] for word in argv if word.startswith(f"--{name}=")]
+    if len(set(values)) > 1:
+        raise ConfigError(f"--{name} is given more than once: {values}")
+    return values[0] if values else None
+
+
+def read_config_file(path: str | None) -> dict[str, Any]:
+    """Flag name -> value from a JSON or TOML file; empty for None.
+
+    Raises:
+        ConfigError: Missing, not readable, or not a flat object.
+    """
+    if path is None:
+        return {}
+    if path.endswith(".toml"):
+        try:
+            value: Any = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"--config {path}: there is no such file") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"--config {path}: not TOML ({error})") from None
+    else:
+        try:
+            value = read_json(path)
+        except DnasError as error:
+            raise ConfigError(f"--config {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"--config {path}: expected an object of flags, got {type(value)}")
+    return value
+
+
+def parse_flags(
+    argv: Sequence[str],
+    groups: Mapping[str, type],
+    *,
+    program: str,
+    description: str,
+    file_values: Mapping[str, Any] | None = None,
+) -> Any:
+    """Parse ``argv`` into one object per dataclass.
+
+    Args:
+        argv: Words after the program's name.
+        groups: Attribute name -> dataclass.
+        program: For the help text.
+        description: For the help text.
+        file_values: Defaults from a config file.
+
+    Returns:
+        An object with an attribute for each group.
+
+    Raises:
+        ConfigError: A config file has an unknown flag, or a value is refused by its dataclass.
+        SystemExit: With code 2 on a wrong flag, 0 after ``--help``.
+    """
+    owner: dict[str, str] = {}
+    for group, cls in groups.items():
+        for entry in fields(cls):
+            if entry.name in owner:
+                raise ConfigError(
+                    f"{cls.__name__}.{entry.name}: {owner[entry.name]} has a flag of that name"
+                )
+            owner[entry.name] = group
+    unknown = sorted(set(file_values or {}) - set(owner))
+    if unknown:
+        raise ConfigError(f"--config: unknown flags {unknown}; known are {sorted(owner)}")
+    defaults = {}
+    for group, cls in groups.items():
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in (file_values or {}).items()
+            if owner[name] == group
+        }
+        required = [
+            entry.name
+            for entry in fields(cls)
+            if entry.default is MISSING and entry.default_factory is MISSING
+        ]
+        missing = {name: tyro.MISSING for name in required if name not in values}
+        defaults[group] = _with_missing(cls, values, missing) if missing else cls(**values)
+    container: Any = make_dataclass(
+        "Flags", [(group, cls, field()) for group, cls in groups.items()], frozen=True
+    )
+    return tyro.cli(
+        container,
+        config=(tyro.conf.OmitArgPrefixes,),
+        prog=program,
+        description=description,
+        args=list(argv),
+        default=container(**defaults),
+        use_underscores=True,
+    )
+
+
+def _with_missing(cls: type, values: Mapping[str, Any], missing: Mapping[str, Any]) -> Any:
+    """An instance that says which fields must come from the command line, unchecked."""
+    instance: Any = object.__new__(cls)
+    for entry in fields(cls):
+        if entry.name in values:
+            value = values[entry.name]
+        elif entry.name in missing:
+            value = missing[entry.name]
+        elif entry.default_factory is not MISSING:
+            value = entry.default_factory()
+        else:
+            value = entry.default
+        object.__setattr__(instance, entry.name, value)
+    return instance
+
+
+def flat(parsed: Any) -> dict[str, Any]:
+    """All flags with their values, as JSON values, without the flags about flags."""
+    values: dict[str, Any] = {}
+    for group in fields(parsed):
+        values.update(asdict(getattr(parsed, group.name)))
+    for entry in fields(ConfigFlags):
+        values.pop(entry.name, None)
+    return json.loads(json.dumps(values))
+
+
+def print_config(parsed: Any) -> None:
+    """Write the resolved configuration to standard output, ready for ``--config``."""
+    sys.stdout.write(json.dumps(flat(parsed), indent=1) + "\n")

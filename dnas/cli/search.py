@@ -1,0 +1,296 @@
+"""``train_dnas.py``: one supernet search, one job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from dnas.cli.flags import (
+    ConfigFlags,
+    early_value,
+    flat,
+    parse_flags,
+    print_config,
+    read_config_file,
+)
+from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
+from dnas.cli.run import guarded
+from dnas.cli.schedules import OptimizerName, ScheduleName, make_schedule
+from dnas.data.loader import Loader
+from dnas.errors import ConfigError
+from dnas.runs import SUPERNET
+from dnas.spaces import SearchSpace, find_space, make_record
+from dnas.strategies.phases import parse_sampling
+from dnas.strategies.search_manager import SampledArchitecture, SearchManager
+from dnas.training.optim import OPTIMIZERS
+from dnas.training.seeding import derive_seed, seed_everything
+from dnas.training.standalone import save_weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFlags:
+    """Settings of the search; names of the paper's Table I where it has them."""
+
+    search_space: str
+    """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint) or package.module:SPACE."""
+    weights_batch_size: int = 1024
+    """Rows of a weights step."""
+    arch_params_batch_size: int = 1024
+    """Rows of a theta step."""
+    eval_batch_size: int = 4096
+    """Rows of a validation batch."""
+    n_total_s_net_training_epochs: str = "5"
+    """Weights epochs, warm-up included; decimals allowed."""
+    num_warmup_epochs: str = "1"
+    """Weights epochs before theta is trained."""
+    n_alt_train_amt: str = "1"
+    """Epochs after which weights and theta take turns, for example 0.25."""
+    architecture_sampling: str = "4:4"
+    """THETA_EPOCHS:COUNT,...: how many architectures to draw when."""
+    init_temp: float = 1.0
+    """Initial temperature T_0."""
+    temp_decay: float = 0.1
+    """eta in tau = T_0 exp(-eta * epoch)."""
+    min_temp: float = 1e-3
+    """Floor of the temperature."""
+    update_temp_every_step: bool = False
+    """The temperature follows its schedule at every step, not only at every phase."""
+    sampling_mode: Literal["row", "batch"] = "row"
+    """A Gumbel draw for each row, or one for the whole batch."""
+    weights_optimizer: OptimizerName = "sgd"
+    """Optimizer of the weights."""
+    weights_lr: float = 1.0
+    """Initial learning rate of the weights."""
+    weights_lr_schedule: ScheduleName = "exponential"
+    """Learning rate of the weights over weights epochs."""
+    weights_lr_base: float = 0.9
+    """Base of the exponential schedule, per epoch."""
+    weights_weight_decay: float = 0.0
+    """L2 on the weights; on embeddings only for rows in the batch."""
+    arch_params_optimizer: OptimizerName = "adam"
+    """Optimizer of theta."""
+    arch_params_lr: float = 0.03
+    """Initial learning rate of theta."""
+    arch_params_lr_schedule: ScheduleName = "constant"
+    """Learning rate of theta over theta epochs."""
+    arch_params_lr_base: float = 0.9
+    """Base of the exponential schedule, per epoch."""
+    arch_params_weight_decay: float = 0.0
+    """L2 on theta, which pulls it to the uniform distribution."""
+    update_lrs_every_step: bool = False
+    """Learning rates follow their schedules at every step, not only at every phase."""
+    clip_grad_norm_value: float = 100.0
+    """L2 norm above which gradients are scaled down."""
+    use_hw_cost: bool = False
+    """Put the hardware cost into theta's loss (equation 5 or 6)."""
+    exponential_cost: bool = False
+    """Equation 5 (loss x coef x log(cost)^exp) instead of equation 6 (loss + coef x log(cost))."""
+    cost_exp: float = 1.0
+    """Exponent beta of equation 5."""
+    cost_coef: float = 0.0003
+    """Coefficient alpha of equations 5 and 6."""
+    cost_multiplier: float = 1.0
+    """Factor on the cost inside the logarithm."""
+    cost_metric: tuple[str, ...] = ()
+    """Which cost: flops, params, embedding_rows, ...; empty: the space's usual one."""
+    cost_target: tuple[float, ...] = ()
+    """Targets, one for each cost_metric; replace equations 5 and 6."""
+    cost_at_most: bool = False
+    """Targets are ceilings: nothing pushes a cheaper architecture up to them."""
+    cost_dual_rate: float = 0.02
+    """Step of the targets' multipliers."""
+    sample_most_likely: bool = True
+    """Also train the most likely architecture."""
+    num_random_archs: int = -1
+    """Random architectures of the same space to train as a baseline; -1: as many as sampled."""
+    validate: bool = True
+    """Validate the supernet and its most likely architecture at each phase end."""
+    save_supernet_weights: bool = False
+    """Keep the trained supernet, for warm starts of sampled architectures."""
+    checkpoint_every_s: float = 300.0
+    """Seconds between checkpoints inside a phase."""
+    log_every_steps: int = 100
+    """Steps between log lines."""
+    divergence_factor: float = 10.0
+    """Times the first interval's loss that ends the search as diverged."""
+
+    def __post_init__(self) -> None:
+        for name in ("weights_batch_size", "arch_params_batch_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        if not parse_sampling(self.architecture_sampling):
+            raise ConfigError("--architecture_sampling: nothing would be sampled")
+        if self.cost_target and (self.use_hw_cost or self.exponential_cost):
+            raise ConfigError(
+                "--cost_target replaces equations 5 and 6: drop --use_hw_cost and "
+                "--exponential_cost, or the targets"
+            )
+        if self.exponential_cost and not self.use_hw_cost:
+            raise ConfigError("--exponential_cost has no effect without --use_hw_cost")
+        if self.cost_at_most and not self.cost_target:
+            raise ConfigError("--cost_at_most has no effect without --cost_target")
+        if self.cost_target and self.cost_metric and len(self.cost_metric) != len(self.cost_target):
+            raise ConfigError(
+                f"--cost_target has {len(self.cost_target)} values for the costs {self.cost_metric}"
+            )
+        if not self.cost_target and len(self.cost_metric) > 1:
+            raise ConfigError(f"--cost_metric: equations 5 and 6 take one cost, {self.cost_metric}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``train_dnas.py`` and ``dnas search``."""
+    return guarded(_main, argv)
+
+
+def _main(argv: Sequence[str]) -> int:
+    file_values = read_config_file(early_value(argv, "config"))
+    name = early_value(argv, "search_space") or file_values.get("search_space")
+    groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "search": SearchFlags}
+    space = None
+    if name:
+        space = find_space(name)
+        groups |= {"space": space.config_class, "data": space.data_class}
+    parsed = parse_flags(
+        argv,
+        groups,
+        program="train_dnas.py",
+        description="Search: train a supernet and sample architectures from it.",
+        file_values=file_values,
+    )
+    if space is None:
+        raise ConfigError("--search_space is required")
+    if not parsed.search.cost_metric:
+        parsed = replace(parsed, search=replace(parsed.search, cost_metric=(space.default_cost,)))
+    if parsed.about.print_config:
+        print_config(parsed)
+        return 0
+    return run_job(parsed.job, SUPERNET, flat(parsed), lambda stop: run_search(space, parsed, stop))
+
+
+def run_search(space: SearchSpace, parsed: Any, stop: StopRequest) -> dict[str, Any]:
+    """The search itself; gives the fields of the result file."""
+    job: JobFlags = parsed.job
+    flags: SearchFlags = parsed.search
+    folder = job.folder()
+    device = job.device()
+    seed_everything(job.seed)
+    data = space.prepare(parsed.data)
+    super_net = space.make_supernet(parsed.space, data.spec)
+    total = float(flags.n_total_s_net_training_epochs)
+    targets = (
+        dict(zip(flags.cost_metric, flags.cost_target, strict=True)) if flags.cost_target else None
+    )
+
+    def training(split: str, batch_size: int, flag: str) -> Loader:
+        return data.loader(
+            split,
+            batch_size,
+            shuffle=True,
+            seed=derive_seed(job.seed, split, "order"),
+            drop_last=True,
+            device=device,
+            flag=flag,
+        )
+
+    manager = SearchManager(
+        super_net,
+        w_dataloader=training("weights", flags.weights_batch_size, "--weights_batch_size"),
+        m_dataloader=training("theta", flags.arch_params_batch_size, "--arch_params_batch_size"),
+        valid_dataloader=(
+            evaluation_loader(data, "validation", flags.eval_batch_size, device)
+            if flags.validate
+            else None
+        ),
+        make_metrics=space.task.metrics,
+        loss_function=space.task.loss,
+        n_total_s_net_training_epochs=flags.n_total_s_net_training_epochs,
+        num_warmup_epochs=flags.num_warmup_epochs,
+        n_alt_train_amt=flags.n_alt_train_amt,
+        arch_sampling=parse_sampling(flags.architecture_sampling),
+        init_temp=flags.init_temp,
+        temp_decay=flags.temp_decay,
+        min_temp=flags.min_temp,
+        update_temp_every_step=flags.update_temp_every_step,
+        update_lrs_every_step=flags.update_lrs_every_step,
+        host_device=device,
+        experiment_id=job.experiment_id,
+        clip_grad_norm_value=flags.clip_grad_norm_value,
+        w_optim_class=OPTIMIZERS[flags.weights_optimizer],
+        w_optim_init_params=_decay(flags.weights_weight_decay),
+        weights_initial_lrs=[flags.weights_lr],
+        weights_lr_lambdas=[make_schedule(flags.weights_lr_schedule, flags.weights_lr_base, total)],
+        m_optim_class=OPTIMIZERS[flags.arch_params_optimizer],
+        m_optim_init_params=_decay(flags.arch_params_weight_decay),
+        mask_initial_lrs=[flags.arch_params_lr],
+        mask_lr_lambdas=[
+            make_schedule(
+                flags.arch_params_lr_schedule,
+                flags.arch_params_lr_base,
+                total - float(flags.num_warmup_epochs),
+            )
+        ],
+        use_hw_cost=flags.use_hw_cost,
+        exponential_cost=flags.exponential_cost,
+        cost_exp=flags.cost_exp,
+        cost_coef=flags.cost_coef,
+        cost_multiplier=flags.cost_multiplier,
+        cost_metric=flags.cost_metric[0],
+        cost_target=targets,
+        cost_dual_rate=flags.cost_dual_rate,
+        cost_at_most=flags.cost_at_most,
+        sampling_mode=flags.sampling_mode,
+        sample_most_likely=flags.sample_most_likely,
+        num_random_archs=flags.num_random_archs,
+        folder=folder,
+        checkpoint_every_s=flags.checkpoint_every_s,
+        log_every_steps=flags.log_every_steps,
+        divergence_factor=flags.divergence_factor,
+        seed=job.seed,
+        should_stop=stop,
+    )
+    result = manager.train_dnas()
+    if flags.save_supernet_weights:
+        save_weights(folder.supernet_weights, super_net.state_dict())
+    files = [
+        _write(number, sampled, folder.architectures, space, parsed, data.spec, super_net)
+        for number, sampled in enumerate(result.architectures)
+    ]
+    logger.info("%d architectures in %s", len(files), folder.architectures)
+    return {
+        "search_space": flags.search_space,
+        "architectures": [str(file.relative_to(folder.path)) for file in files],
+        "validation": None if result.validation is None else dict(result.validation),
+        "steps": result.steps,
+        "data": dict(data.record),
+    }
+
+
+def _decay(weight_decay: float) -> dict[str, float]:
+    return {"weight_decay": weight_decay} if weight_decay else {}
+
+
+def _write(
+    number: int,
+    sampled: SampledArchitecture,
+    folder: Path,
+    space: SearchSpace,
+    parsed: Any,
+    spec: Any,
+    super_net: Any,
+) -> Path:
+    path = folder / f"{number:04d}.json"
+    make_record(
+        space,
+        parsed.search.search_space,
+        parsed.space,
+        spec,
+        super_net,
+        sampled.architecture,
+        {"job": parsed.job.experiment_id, **sampled.provenance()},
+    ).save(path)
+    return path

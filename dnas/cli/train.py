@@ -1,0 +1,215 @@
+"""``train_sampled.py``: stand-alone training of one architecture, one job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from dnas.cli.flags import (
+    ConfigFlags,
+    early_value,
+    flat,
+    parse_flags,
+    print_config,
+    read_config_file,
+)
+from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
+from dnas.cli.run import guarded
+from dnas.cli.schedules import OptimizerName, ScheduleName, make_schedule
+from dnas.core import ArchitectureRecord
+from dnas.costs import count_params
+from dnas.errors import ArchitectureError, ConfigError
+from dnas.runs import SAMPLED
+from dnas.spaces import SearchSpace, find_space, space_config
+from dnas.training.optim import OPTIMIZERS
+from dnas.training.seeding import derive_seed, seed_everything
+from dnas.training.standalone import StandaloneTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags:
+    """Settings of stand-alone training."""
+
+    sampled_arch: str
+    """Architecture file (JSON), as a search wrote it."""
+    batch_size: int = 4096
+    """Rows of a training step."""
+    eval_batch_size: int = 4096
+    """Rows of a validation or test batch."""
+    n_epochs: float = 6.0
+    """Epochs to train; decimals allowed."""
+    eval_every_epochs: float = 1.0
+    """Epochs between evaluations on the validation set."""
+    optimizer: OptimizerName = "sgd"
+    """Optimizer of all parameters."""
+    lr: float = 1.0
+    """Initial learning rate."""
+    lr_schedule: ScheduleName = "exponential"
+    """Learning rate over epochs."""
+    lr_base: float = 0.9
+    """Base of the exponential schedule, per epoch."""
+    update_lrs_every_step: bool = False
+    """The learning rate follows its schedule at every step, not only at every epoch."""
+    weight_decay: float = 0.0
+    """L2; on embeddings only for rows in the batch."""
+    clip_grad_norm_value: float = 100.0
+    """L2 norm above which gradients are scaled down."""
+    patience: int = 0
+    """Evaluations without improvement after which to stop; 0: never."""
+    check_test_set_performance: bool = False
+    """Evaluate the best epoch on the test set, once. Without it the test set is not read."""
+    warm_start: str | None = None
+    """Start from the weights of this trained supernet (supernet.safetensors)."""
+    checkpoint_every_s: float = 300.0
+    """Seconds between checkpoints."""
+    log_every_steps: int = 100
+    """Steps between readings of the loss."""
+    divergence_factor: float = 10.0
+    """Times the first interval's loss that ends training as diverged."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        for name in ("n_epochs", "eval_every_epochs", "lr"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"--{name} must be positive, but got {getattr(self, name)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``train_sampled.py`` and ``dnas train``."""
+    return guarded(_main, argv)
+
+
+def _main(argv: Sequence[str]) -> int:
+    file_values = read_config_file(early_value(argv, "config"))
+    path = early_value(argv, "sampled_arch") or file_values.get("sampled_arch")
+    groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "training": TrainFlags}
+    record = space = None
+    if path:
+        record = ArchitectureRecord.load(path)
+        space = find_space(record.space)
+        groups["data"] = space.data_class
+    parsed = parse_flags(
+        argv,
+        groups,
+        program="train_sampled.py",
+        description="Train one architecture from scratch (or from its supernet's weights).",
+        file_values=file_values,
+    )
+    if record is None or space is None:
+        raise ConfigError("--sampled_arch is required")
+    if parsed.about.print_config:
+        print_config(parsed)
+        return 0
+    return run_job(
+        parsed.job,
+        SAMPLED,
+        flat(parsed),
+        lambda stop: run_training(space, record, parsed, stop),
+    )
+
+
+def run_training(
+    space: SearchSpace, record: ArchitectureRecord, parsed: Any, stop: StopRequest
+) -> dict[str, Any]:
+    """The training itself; gives the fields of the result file."""
+    job: JobFlags = parsed.job
+    flags: TrainFlags = parsed.training
+    data = space.prepare(parsed.data)
+    found = space.spec_to_json(data.spec)
+    if found != dict(record.data_spec):
+        raise ArchitectureError(
+            f"{flags.sampled_arch} was searched on other data: "
+            f"{_difference(record.data_spec, found)}; give the data flags of the search"
+        )
+    seed_everything(job.seed)
+    model = _model(space, record, flags, data.spec)
+
+    device = job.device()
+    trainer = StandaloneTrainer(
+        model,
+        space.task,
+        train_loader=data.loader(
+            "train",
+            flags.batch_size,
+            shuffle=True,
+            seed=derive_seed(job.seed, "train", "order"),
+            drop_last=True,
+            device=device,
+            flag="--batch_size",
+        ),
+        valid_loader=evaluation_loader(data, "validation", flags.eval_batch_size, device),
+        test_loader=(
+            evaluation_loader(data, "test", flags.eval_batch_size, device)
+            if flags.check_test_set_performance
+            else None
+        ),
+        n_epochs=flags.n_epochs,
+        eval_every_epochs=flags.eval_every_epochs,
+        optimizer_class=OPTIMIZERS[flags.optimizer],
+        lr=flags.lr,
+        lr_lambda=make_schedule(flags.lr_schedule, flags.lr_base, flags.n_epochs),
+        update_lr_every_step=flags.update_lrs_every_step,
+        weight_decay=flags.weight_decay,
+        clip_grad_norm_value=flags.clip_grad_norm_value,
+        patience=flags.patience,
+        device=device,
+        folder=job.folder(),
+        checkpoint_every_s=flags.checkpoint_every_s,
+        log_every_steps=flags.log_every_steps,
+        divergence_factor=flags.divergence_factor,
+        should_stop=stop,
+        fingerprint={"architecture": record.architecture.id, "seed": job.seed},
+    )
+    result = trainer.train()
+    return {
+        "search_space": record.space,
+        "architecture": record.to_json(),
+        "epochs": [
+            {"epoch": e.epoch, "train_loss": e.train_loss, "validation": dict(e.validation)}
+            for e in result.epochs
+        ],
+        "best_epoch": result.best_epoch,
+        "validation": dict(result.validation),
+        "test": None if result.test is None else dict(result.test),
+        "costs": {**record.costs, "params": float(count_params(model))},
+        "data": dict(data.record),
+    }
+
+
+def _model(
+    space: SearchSpace, record: ArchitectureRecord, flags: TrainFlags, spec: Any
+) -> nn.Module:
+    """The discrete model, with the supernet's weights if asked for."""
+    config = space_config(space, record.space_config, flags.sampled_arch)
+    if flags.warm_start is None:
+        return space.make_model(config, spec, record.architecture)
+    super_net = space.make_supernet(config, spec)
+    try:
+        super_net.load_state_dict(load_file(flags.warm_start))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--warm_start {flags.warm_start}: there is no such file; search with "
+            "--save_supernet_weights"
+        ) from None
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--warm_start {flags.warm_start}: not of this architecture's supernet: {error}"
+        ) from error
+    with torch.no_grad():
+        return super_net.build(record.architecture, inherit_weights=True)
+
+
+def _difference(expected: Any, found: Any) -> str:
+    keys = [key for key in {*expected, *found} if expected.get(key) != found.get(key)]
+    key = sorted(keys)[0]
+    return f"{key} was {str(expected.get(key))[:120]}, is {str(found.get(key))[:120]}"

@@ -1,0 +1,20 @@
+"""The nouns every search space and every search is made of."""
+
+from dnas.core.architecture import Architecture, ArchitectureRecord, Option
+from dnas.core.choice import Choice
+from dnas.core.mixing import calculate_weighted_sum
+from dnas.core.picture import Picture
+from dnas.core.sample import Sample
+from dnas.core.supernet import OptionCosts, SuperNet
+
+__all__ = [
+    "Architecture",
+    "ArchitectureRecord",
+    "Choice",
+    "Option",
+    "OptionCosts",
+    "Picture",
+    "Sample",
+    "SuperNet",
+    "calculate_weighted_sum",
+]

@@ -1,0 +1,40 @@
+"""Sample: the weights of every option of every Choice, passed into ``forward``, never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dnas.core.architecture import Architecture
+from dnas.core.choice import Choice
+
+
+@dataclass(frozen=True)
+class Sample(Mapping[str, Tensor]):
+    """Weights by Choice name; ``sample[self.my_choice]`` is what a supernet's ``forward`` reads.
+
+    Attributes:
+        weights: For each Choice ``(B, D, K)``: soft weights with a draw for every row, or
+            ``(1, D, K)``: one draw (or one-hot, or softmax(theta)) shared by all rows.
+        architecture: The architecture that a hard sample selects, None for a soft sample. A
+            forward may use it to compute only what is selected.
+    """
+
+    weights: Mapping[str, Tensor]
+    architecture: Architecture | None = None
+
+    def __getitem__(self, choice: Choice | str) -> Tensor:
+        return self.weights[choice.name if isinstance(choice, Choice) else choice]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def batch_size(self) -> int:
+        """B of the weights: the number of draws, 1 for a shared one."""
+        return next((weights.shape[0] for weights in self.weights.values()), 1)

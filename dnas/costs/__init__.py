@@ -1,0 +1,22 @@
+"""Hardware costs: formulas, counting on real modules, and penalties."""
+
+from dnas.costs.counting import count_flops, count_params
+from dnas.costs.penalty import (
+    BudgetPenalty,
+    ExponentialPenalty,
+    LinearPenalty,
+    NoPenalty,
+    Penalty,
+    make_penalty,
+)
+
+__all__ = [
+    "BudgetPenalty",
+    "ExponentialPenalty",
+    "LinearPenalty",
+    "NoPenalty",
+    "Penalty",
+    "count_flops",
+    "count_params",
+    "make_penalty",
+]

@@ -1,0 +1,87 @@
+"""Batches: what a loader yields and a model eats.
+
+The training loops know three things of a batch: ``batch.to(device)``, ``batch.inputs`` (the
+positional arguments of the model's ``forward``) and ``batch.labels``. Everything else is between
+the data and the model.
+
+Letters: B rows of a batch, F sparse (categorical) features, N ids in all bags of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+class Bags(NamedTuple):
+    """Multi-hot ids in compressed rows: bag ``b * F + f`` is ``values[offsets[i]:offsets[i+1]]``.
+
+    Attributes:
+        values: ``(N,)`` int64 ids, each in the range of its feature; bags may be empty.
+        offsets: ``(B * F + 1,)`` int64, first 0, last N.
+    """
+
+    values: Tensor
+    offsets: Tensor
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """What the training loops need of a batch."""
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Positional arguments of the model's ``forward``."""
+
+    @property
+    def labels(self) -> Tensor:
+        """``(B, ...)`` targets of the loss function."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+
+
+@dataclass(frozen=True)
+class ClickBatch:
+    """Rows of a click log.
+
+    Attributes:
+        dense: ``(B, n_dense)`` float32, transformed as the store's options say.
+        ids: ``(B, F)`` int64 one id a feature, or :class:`Bags`.
+        labels: ``(B,)`` float32 in {0, 1}.
+    """
+
+    dense: Tensor
+    ids: Tensor | Bags
+    labels: Tensor
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        return self.dense, self.ids
+
+    def to(self, device: torch.device) -> ClickBatch:
+        ids = (
+            Bags(*(part.to(device, non_blocking=True) for part in self.ids))
+            if isinstance(self.ids, Bags)
+            else self.ids.to(device, non_blocking=True)
+        )
+        return ClickBatch(
+            self.dense.to(device, non_blocking=True),
+            ids,
+            self.labels.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """Any model inputs with their targets, for domains other than click logs."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+
+    def to(self, device: torch.device) -> TensorBatch:
+        moved = tuple(part.to(device, non_blocking=True) for part in self.inputs)
+        return TensorBatch(moved, self.labels.to(device, non_blocking=True))

@@ -1,0 +1,17 @@
+"""Plain modules: what search spaces build."""
+
+from dnas.models.dlrm import DLRM, DLRMSpec
+from dnas.models.embeddings import EmbeddingTables, FusedTable
+from dnas.models.interaction import CatInteraction, DotInteraction, make_interaction
+from dnas.models.mlp import MLP
+
+__all__ = [
+    "DLRM",
+    "MLP",
+    "CatInteraction",
+    "DLRMSpec",
+    "DotInteraction",
+    "EmbeddingTables",
+    "FusedTable",
+    "make_interaction",
+]

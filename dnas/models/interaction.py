@@ -1,0 +1,64 @@
+"""Feature interactions of DLRM: pairwise dot products, or concatenation.
+
+Letters: B rows, F + 1 vectors (bottom output first), D their dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dnas.costs.formulas import dot_interaction_flops
+
+
+class DotInteraction(nn.Module):
+    """``R = [x, lower triangle of T T^T]`` with ``T = [x, e_1, ..., e_F]``.
+
+    Args:
+        num_vectors: F + 1.
+        dim: D.
+        self_interaction: Keep the diagonal, the vectors' squared norms.
+    """
+
+    def __init__(self, num_vectors: int, dim: int, *, self_interaction: bool = False) -> None:
+        super().__init__()
+        rows, columns = torch.tril_indices(
+            num_vectors, num_vectors, offset=0 if self_interaction else -1
+        )
+        self.register_buffer("flat", rows * num_vectors + columns, persistent=False)
+        self.flat: Tensor
+        self.output_width = dim + self.flat.numel()
+        self.flops = dot_interaction_flops(num_vectors, dim)
+
+    def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
+        """``(B, D)`` and ``(B, F, D)`` to ``(B, output_width)``."""
+        t = torch.cat([x.unsqueeze(1), embeddings], dim=1)  # (B, F + 1, D)
+        z = torch.bmm(t, t.transpose(1, 2)).flatten(1)  # (B, (F + 1) ** 2)
+        return torch.cat([x, z.index_select(1, self.flat)], dim=1)
+
+
+class CatInteraction(nn.Module):
+    """``R = [x, e_1, ..., e_F]``.
+
+    Args:
+        num_vectors: F + 1.
+        dim: D.
+    """
+
+    def __init__(self, num_vectors: int, dim: int) -> None:
+        super().__init__()
+        self.output_width = num_vectors * dim
+        self.flops = 0
+
+    def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
+        """``(B, D)`` and ``(B, F, D)`` to ``(B, (F + 1) * D)``."""
+        return torch.cat([x, embeddings.flatten(1)], dim=1)
+
+
+def make_interaction(
+    kind: str, num_vectors: int, dim: int, *, self_interaction: bool
+) -> DotInteraction | CatInteraction:
+    """The interaction named ``kind``: ``"dot"`` or ``"cat"``."""
+    if kind == "dot":
+        return DotInteraction(num_vectors, dim, self_interaction=self_interaction)
+    return CatInteraction(num_vectors, dim)

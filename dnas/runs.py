@@ -1,0 +1,152 @@
+"""The one place that knows the names of the files in a run folder.
+
+::
+
+    runs/<experiment>/
+      experiment.json events.jsonl status.json
+      supernet/<job>/  job.json status.json stdout.log metrics.jsonl checkpoint.pt theta.npz
+                       architectures/*.json result.json
+      sampled/<job>/   job.json status.json stdout.log metrics.jsonl checkpoint.pt
+                       model.safetensors result.json
+      results.csv pareto.csv statistics.csv summary.txt figures/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+#: The two kinds of job, which are also the names of their folders.
+SUPERNET = "supernet"
+SAMPLED = "sampled"
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """File names of one job. ``path`` is the folder; nothing here touches the disk by itself."""
+
+    path: Path
+
+    @property
+    def job(self) -> Path:
+        """What the job is: id, argv, settings. Written before it starts."""
+        return self.path / "job.json"
+
+    @property
+    def status(self) -> Path:
+        """Where the job stands, as the manager sees it."""
+        return self.path / "status.json"
+
+    @property
+    def log(self) -> Path:
+        """Standard output and error of the job's processes, all attempts."""
+        return self.path / "stdout.log"
+
+    @property
+    def config(self) -> Path:
+        """The job's resolved configuration, every flag with its value."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line for each log interval or evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last state from which training can go on."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def theta(self) -> Path:
+        """theta, probabilities and entropies over time."""
+        return self.path / "theta.npz"
+
+    @property
+    def supernet_weights(self) -> Path:
+        """The trained supernet's state dict, for warm starts."""
+        return self.path / "supernet.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """State dict of the best epoch of a stand-alone model."""
+        return self.path / "model.safetensors"
+
+    @property
+    def architectures(self) -> Path:
+        """Folder of the architectures this job sampled, one JSON file each."""
+        return self.path / "architectures"
+
+    @property
+    def result(self) -> Path:
+        """What came out: the file whose appearance ends the job."""
+        return self.path / "result.json"
+
+    def architecture_files(self) -> list[Path]:
+        """The architecture files that are there, in name order."""
+        return sorted(self.architectures.glob("[!.]*.json"))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """File names of one experiment."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """Resolved configuration, versions, hashes."""
+        return self.path / "experiment.json"
+
+    @property
+    def events(self) -> Path:
+        """One JSON line for each thing that happened."""
+        return self.path / "events.jsonl"
+
+    @property
+    def status(self) -> Path:
+        """Where the run stands; always whole."""
+        return self.path / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the live manager."""
+        return self.path / "manager.lock"
+
+    @property
+    def results(self) -> Path:
+        """One row for each trained architecture."""
+        return self.path / "results.csv"
+
+    @property
+    def pareto(self) -> Path:
+        """The rows of ``results`` that no other row beats in both loss and cost."""
+        return self.path / "pareto.csv"
+
+    @property
+    def statistics(self) -> Path:
+        """Min, mean, median, max in the manner of the paper's Tables III-V."""
+        return self.path / "statistics.csv"
+
+    @property
+    def summary(self) -> Path:
+        """The one-screen summary, as printed."""
+        return self.path / "summary.txt"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "figures"
+
+    def job(self, kind: str, job_id: str) -> JobFolder:
+        """The folder of one job of ``kind`` (``SUPERNET`` or ``SAMPLED``)."""
+        return JobFolder(self.path / kind / job_id)
+
+    def jobs(self, kind: str) -> Iterator[JobFolder]:
+        """The job folders of ``kind`` that exist, in name order."""
+        folder = self.path / kind
+        if folder.is_dir():
+            for child in sorted(folder.iterdir()):
+                if child.is_dir() and not child.name.startswith("."):
+                    yield JobFolder(child)

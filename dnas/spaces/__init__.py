@@ -1,0 +1,17 @@
+"""Search spaces as the scripts see them."""
+
+from dnas.spaces.base import Prepared, SearchSpace
+from dnas.spaces.files import build_model, load_architecture, make_record, space_config
+from dnas.spaces.registry import find_space, known_spaces, register
+
+__all__ = [
+    "Prepared",
+    "SearchSpace",
+    "build_model",
+    "find_space",
+    "known_spaces",
+    "load_architecture",
+    "make_record",
+    "register",
+    "space_config",
+]

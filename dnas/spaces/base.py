@@ -1,0 +1,97 @@
+"""SearchSpace: what the scripts need to know of a domain, in one object.
+
+A search space ties a supernet to its data, its task and its flags, so that ``train_dnas.py``,
+``train_sampled.py``, the job queue and the reports work on it unchanged::
+
+    class MySpace(SearchSpace):
+        name = "my_space"
+        config_class = MyConfig          # a frozen dataclass: its fields become flags
+        data_class = MyDataConfig        # likewise
+        task = MY_TASK
+        default_cost = "flops"
+
+        def prepare(self, data_config): ...                  # -> Prepared
+        def make_supernet(self, config, spec): ...           # -> SuperNet
+
+    SPACE = MySpace()
+
+and ``--search_space my_package.my_module:SPACE`` finds it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import nn
+
+from dnas.core import Architecture, SuperNet
+from dnas.data.loader import Loader
+from dnas.training.task import Task
+
+
+class Prepared(Protocol):
+    """Data that is ready to be read."""
+
+    @property
+    def spec(self) -> Any:
+        """What models must know of the data; ``SearchSpace.spec_to_json`` makes JSON of it."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """JSON for the run record: sizes, rates, content hashes."""
+
+    def loader(
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool,
+        device: torch.device | None,
+        flag: str,
+    ) -> Loader:
+        """Batches of a split: ``weights``, ``theta``, ``train``, ``validation`` or ``test``.
+
+        ``flag`` is how the batch size is called in error messages.
+        """
+
+
+class SearchSpace(ABC):
+    """A domain for the scripts. Subclasses are stateless; one instance serves everything."""
+
+    name: ClassVar[str]
+    """What ``--search_space`` says; also the name in architecture files."""
+    config_class: ClassVar[type]
+    """Frozen dataclass of the supernet's settings; every field becomes a flag."""
+    data_class: ClassVar[type]
+    """Frozen dataclass of the data's settings; every field becomes a flag."""
+    task: ClassVar[Task]
+    default_cost: ClassVar[str]
+    """The cost that counts where none is named: one of ``SuperNet.expected_cost``."""
+
+    @abstractmethod
+    def prepare(self, data_config: Any) -> Prepared:
+        """Open (or first build) the data."""
+
+    @abstractmethod
+    def make_supernet(self, config: Any, spec: Any) -> SuperNet:
+        """A freshly initialised supernet."""
+
+    def make_model(self, config: Any, spec: Any, architecture: Architecture) -> nn.Module:
+        """The discrete model, freshly initialised.
+
+        The default builds a supernet first; override where that would take much memory.
+        """
+        return self.make_supernet(config, spec).build(architecture)
+
+    def spec_to_json(self, spec: Any) -> dict[str, Any]:
+        """``spec`` as JSON values; by default ``spec.to_json()``."""
+        return spec.to_json()
+
+    @abstractmethod
+    def spec_from_json(self, value: Mapping[str, Any]) -> Any:
+        """The spec that ``spec_to_json`` described."""

@@ -1,0 +1,39 @@
+"""Gradient clipping that accepts sparse gradients.
+
+``torch.nn.utils.clip_grad_norm_`` refuses sparse gradients since torch 2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def clip_grad_norm(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients so that their joint L2 norm is at most ``max_norm``.
+
+    Sparse gradients are coalesced first, because a row that occurs twice in a batch has the *sum*
+    of its entries as gradient; they stay coalesced, which spares the optimizer that work. Nothing
+    is read back to the host.
+
+    Returns:
+        The norm before clipping, a scalar tensor.
+    """
+    values: list[Tensor] = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        if gradient.is_sparse:
+            gradient = parameter.grad = gradient.coalesce()
+            values.append(gradient._values())
+        else:
+            values.append(gradient)
+    if not values:
+        return torch.zeros(())
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(values, scale)
+    return norm

@@ -1,0 +1,314 @@
+"""Training of a stand-alone model: evaluation every k epochs, best epoch by validation only."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dnas.core.schedules import LrLambda, constant
+from dnas.data.batch import Batch
+from dnas.data.loader import Loader
+from dnas.errors import ConfigError, DivergenceError, Preempted
+from dnas.files import append_json_line, keep_json_lines, replacing
+from dnas.metrics import NonFiniteError
+from dnas.runs import JobFolder
+from dnas.training.checkpoint import check_fingerprint, load_checkpoint, save_checkpoint
+from dnas.training.clipping import clip_grad_norm
+from dnas.training.evaluate import evaluate
+from dnas.training.monitor import LossMonitor
+from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
+from dnas.training.progress import Progress
+from dnas.training.task import Metrics, Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One evaluation."""
+
+    epoch: float
+    train_loss: float
+    validation: Metrics
+
+
+@dataclass
+class StandaloneResult:
+    """What training a model gave; ``validation`` and ``test`` are those of the best epoch."""
+
+    epochs: list[EpochResult] = field(default_factory=list)
+    best_epoch: float = 0.0
+    validation: Metrics = field(default_factory=dict)
+    test: Metrics | None = None
+
+
+class StandaloneTrainer:
+    """Trains one plain module.
+
+    Args:
+        model: Trained in place; afterwards it holds the weights of the best epoch.
+        task: Loss, metrics, and the metric that selects the best epoch.
+        train_loader: Training batches.
+        valid_loader: Validation rows, each once.
+        test_loader: Test rows; evaluated once, with the best epoch's weights. None: never read.
+        n_epochs: Epochs to train; may be fractional.
+        eval_every_epochs: Epochs between evaluations; there is always one at the end.
+        optimizer_class: SGD, Adagrad or Adam take dense and sparse gradients.
+        lr: Initial learning rate.
+        lr_lambda: Epochs completed -> factor.
+        update_lr_every_step: Follow ``lr_lambda`` at every step instead of every epoch.
+        weight_decay: L2; on sparse parameters only for rows in the batch.
+        clip_grad_norm_value: Joint L2 norm above which gradients are scaled down.
+        patience: Evaluations without improvement after which to stop; 0: never.
+        device: Where to train.
+        folder: Where metrics, checkpoint and best weights go; None keeps the best in memory.
+        checkpoint_every_s: Seconds between checkpoints.
+        log_every_steps: Steps between readings of the loss.
+        divergence_factor: Times the first interval's loss that ends the run as diverged.
+        should_stop: Asked before every step; True saves a checkpoint and raises ``Preempted``.
+        fingerprint: What a checkpoint must agree on to be resumed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        train_loader: Loader,
+        valid_loader: Loader,
+        test_loader: Loader | None = None,
+        n_epochs: float,
+        eval_every_epochs: float = 1.0,
+        optimizer_class: OptimizerClass = torch.optim.SGD,
+        lr: float,
+        lr_lambda: LrLambda | None = None,
+        update_lr_every_step: bool = False,
+        weight_decay: float = 0.0,
+        clip_grad_norm_value: float = 100.0,
+        patience: int = 0,
+        device: torch.device | str = "cpu",
+        folder: JobFolder | None = None,
+        checkpoint_every_s: float = 300.0,
+        log_every_steps: int = 100,
+        divergence_factor: float = 10.0,
+        should_stop: Callable[[], bool] = lambda: False,
+        fingerprint: dict[str, Any] | None = None,
+    ) -> None:
+        if not n_epochs > 0 or not eval_every_epochs > 0:
+            raise ConfigError(
+                f"n_epochs and eval_every_epochs must be positive, but got {n_epochs} and "
+                f"{eval_every_epochs}"
+            )
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.task = task
+        self.train_loader, self.valid_loader = train_loader, valid_loader
+        self.test_loader = test_loader
+        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(train_loader))
+        self.lr_lambdas: Sequence[LrLambda] = [lr_lambda or constant()]
+        self.update_lr_every_step = update_lr_every_step
+        self.clip_grad_norm_value = clip_grad_norm_value
+        self.patience = patience
+        self.folder = folder
+        self.checkpoint_every_s = checkpoint_every_s
+        self.log_every_steps = log_every_steps
+        self.should_stop = should_stop
+        self.optimizer = OptimizerSet(
+            optimizer_class,
+            [{"params": list(self.model.parameters())}],
+            [lr],
+            init_params={"weight_decay": weight_decay} if weight_decay else {},
+            sparse=sparse_parameter_ids(self.model),
+        )
+        self.monitor = LossMonitor(self.device, factor=divergence_factor)
+        self.fingerprint = {"stops": list(self.stops), "lr": lr, **(fingerprint or {})}
+        self.result = StandaloneResult()
+        self.step = 0
+        self._segment: list[tuple[float, int]] = []  # mean loss and steps since the evaluation
+        self._best_in_memory: dict[str, Tensor] | None = None
+
+    def train(self) -> StandaloneResult:
+        """Train to the end, or on from the checkpoint in ``folder``.
+
+        Raises:
+            DivergenceError: The loss or the outputs are not finite, or the loss is absurd.
+            Preempted: ``should_stop`` said so; a checkpoint is saved.
+        """
+        self._resume()
+        with Progress("training", self.stops[-1], self.step) as progress:
+            for stop in self.stops:
+                if stop <= self.step or self._exhausted():
+                    continue
+                self._run_until(stop, progress)
+                self._evaluate()
+                self._checkpoint()
+        self._load_best()
+        if self.test_loader is not None:
+            self.result.test = self._metrics(self.test_loader)
+        return self.result
+
+    def _run_until(self, stop: int, progress: Progress) -> None:
+        self.model.train()
+        saved = time.monotonic()
+        per_epoch = len(self.train_loader)
+        since = self.step
+        for batch in self.train_loader.batches(self.step, stop):
+            if self.should_stop():
+                self._checkpoint()
+                raise Preempted(f"stopped at step {self.step}")
+            at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
+            self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
+            loss = self._train_step(batch.to(self.device))
+            self.step += 1
+            self.monitor.update(self.step, loss)
+            progress.advance()
+            if self.step == stop or self.step % self.log_every_steps == 0:
+                mean = self.monitor.read(self.step)
+                if mean is not None:
+                    self._segment.append((mean, self.step - since))
+                since = self.step
+                self._write(
+                    {
+                        "event": "interval",
+                        "step": self.step,
+                        "epoch": round(self.step / per_epoch, 6),
+                        "loss": mean,
+                    }
+                )
+                progress.note(loss=mean)
+                if time.monotonic() - saved > self.checkpoint_every_s:
+                    self._checkpoint()
+                    saved = time.monotonic()
+
+    def _train_step(self, batch: Batch) -> Tensor:
+        self.optimizer.zero_grad()
+        loss = self.task.loss(self.model(*batch.inputs), batch.labels)
+        loss.backward()
+        clip_grad_norm(self.optimizer.parameters(), self.clip_grad_norm_value)
+        self.optimizer.step()
+        return loss
+
+    def _metrics(self, loader: Loader) -> Metrics:
+        try:
+            return evaluate(
+                self.model,
+                lambda batch: self.model(*batch.inputs),
+                loader,
+                self.task.metrics(),
+                self.device,
+            )
+        except NonFiniteError as error:
+            raise DivergenceError(
+                f"evaluation at step {self.step}: {error}",
+                step=self.step,
+                last_good=dict(self.result.validation),  # type: ignore[arg-type]
+            ) from error
+
+    def _evaluate(self) -> None:
+        metrics = self._metrics(self.valid_loader)
+        steps = sum(count for _, count in self._segment)
+        train_loss = sum(mean * count for mean, count in self._segment) / max(steps, 1)
+        self._segment = []
+        epoch = self.step / len(self.train_loader)
+        is_best = not self.result.epochs or self.task.score(metrics) < self.task.score(
+            self.result.validation
+        )
+        self.result.epochs.append(EpochResult(epoch, train_loss, metrics))
+        self._write(
+            {"event": "validation", "step": self.step, "epoch": epoch, "validation": dict(metrics)}
+        )
+        shown = ", ".join(f"{k} {v:.5f}" for k, v in metrics.items() if v is not None)
+        logger.info("epoch %g: train loss %.5f, validation %s", epoch, train_loss, shown)
+        if is_best:
+            self.result.best_epoch, self.result.validation = epoch, metrics
+            self._save_best()
+
+    def _exhausted(self) -> bool:
+        if not self.patience or not self.result.epochs:
+            return False
+        best = [entry.epoch for entry in self.result.epochs].index(self.result.best_epoch)
+        return len(self.result.epochs) - 1 - best >= self.patience
+
+    # ------------------------------------------------------------------ files
+
+    def _save_best(self) -> None:
+        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        if self.folder is None:
+            self._best_in_memory = {k: v.clone() for k, v in state.items()}
+        else:
+            save_weights(self.folder.model, state)
+
+    def _load_best(self) -> None:
+        if self.folder is None:
+            assert self._best_in_memory is not None
+            self.model.load_state_dict(self._best_in_memory)
+        else:
+            self.model.load_state_dict(load_file(self.folder.model))
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.folder is not None:
+            self.folder.path.mkdir(parents=True, exist_ok=True)
+            append_json_line(self.folder.metrics, line)
+
+    def _checkpoint(self) -> None:
+        if self.folder is None:
+            return
+        save_checkpoint(
+            self.folder.checkpoint,
+            {
+                "fingerprint": self.fingerprint,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "monitor": self.monitor.state_dict(),
+                "torch_rng": torch.get_rng_state(),
+                "step": self.step,
+                "segment": [list(entry) for entry in self._segment],
+                "best_epoch": self.result.best_epoch,
+                "validation": dict(self.result.validation),
+                "epochs": [
+                    [entry.epoch, entry.train_loss, dict(entry.validation)]
+                    for entry in self.result.epochs
+                ],
+            },
+        )
+
+    def _resume(self) -> None:
+        if self.folder is None or not self.folder.checkpoint.exists():
+            return
+        state = load_checkpoint(self.folder.checkpoint, self.device)
+        check_fingerprint(self.folder.checkpoint, state["fingerprint"], self.fingerprint)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.monitor.load_state_dict(state["monitor"])
+        torch.set_rng_state(state["torch_rng"])
+        self.step = state["step"]
+        self._segment = [(mean, count) for mean, count in state["segment"]]
+        self.result = StandaloneResult(
+            epochs=[EpochResult(*entry) for entry in state["epochs"]],
+            best_epoch=state["best_epoch"],
+            validation=state["validation"],
+        )
+        keep_json_lines(self.folder.metrics, lambda line: line.get("step", 0) <= self.step)
+        logger.info("going on from step %d", self.step)
+
+
+def evaluation_steps(n_epochs: float, every: float, steps_per_epoch: int) -> tuple[int, ...]:
+    """Global steps after which to evaluate: multiples of ``every`` epochs, and the end."""
+    last = max(round(n_epochs * steps_per_epoch), 1)
+    count = int(n_epochs / every + 1e-9)
+    steps = {round(number * every * steps_per_epoch) for number in range(1, count + 1)}
+    return tuple(sorted({min(step, last) for step in steps if step > 0} | {last}))
+
+
+def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:
+    """Write a state dict as safetensors by write-then-rename."""
+    with replacing(path) as temporary:
+        save_file(state, temporary)

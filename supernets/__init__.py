@@ -1,0 +1,21 @@
+"""The search spaces that come with the framework. Importing this package registers them."""
+
+from supernets.dlrm import DLRMSuperNet
+from supernets.embedding import EmbeddingSuperNet
+from supernets.embedding_card import EmbeddingCardSuperNet
+from supernets.embedding_dim import EmbeddingDimSuperNet
+from supernets.mlp import MLPSuperNet
+from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
+
+__all__ = [
+    "EMB_CARD",
+    "EMB_DIM",
+    "JOINT",
+    "TOP_BOTTOM_MLPS",
+    "DLRMSpace",
+    "DLRMSuperNet",
+    "EmbeddingCardSuperNet",
+    "EmbeddingDimSuperNet",
+    "EmbeddingSuperNet",
+    "MLPSuperNet",
+]
