@@ -8,7 +8,7 @@
                        architectures/*.json result.json
       sampled/<job>/   job.json status.json stdout.log metrics.jsonl checkpoint.pt
                        model.safetensors result.json
-      results.csv pareto.csv statistics.csv summary.txt figures/
+      results.csv pareto.csv statistics.csv failures.csv summary.txt figures/
 """
 
 from __future__ import annotations
@@ -128,6 +128,11 @@ class RunFolder:
     def statistics(self) -> Path:
         """Min, mean, median, max in the manner of the paper's Tables III-V."""
         return self.path / "statistics.csv"
+
+    @property
+    def failures(self) -> Path:
+        """One row for each job that ended without a result that counts."""
+        return self.path / "failures.csv"
 
     @property
     def summary(self) -> Path:

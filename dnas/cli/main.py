@@ -1,0 +1,43 @@
+"""``dnas``: the four scripts and the reports under one name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dnas.errors import EXIT_USER_ERROR
+
+#: Sub-command -> module with a ``main(argv)``, and what it does. Imported only when called: status
+#: and help must not wait for torch.
+COMMANDS = {
+    "search": ("dnas.cli.search", "train a supernet and sample architectures (train_dnas.py)"),
+    "train": ("dnas.cli.train", "train one sampled architecture (train_sampled.py)"),
+    "tune": ("dnas.cli.tune", "run all jobs of one tuning config (tuning.py)"),
+    "pipeline": ("dnas.cli.pipeline", "search, train, report (run_dnas_pipeline.py)"),
+    "status": ("dnas.cli.status", "where a run stands"),
+    "report": ("dnas.cli.report", "tables and pictures of a run, finished or not"),
+}
+
+
+def usage() -> str:
+    """The help text."""
+    lines = [f"  {name:9} {text}" for name, (_, text) in COMMANDS.items()]
+    return "usage: dnas COMMAND ...\n\n" + "\n".join(lines) + "\n\ndnas COMMAND --help tells more.\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the console script."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0 if words else EXIT_USER_ERROR
+    if words[0] not in COMMANDS:
+        sys.stderr.write(f"error: unknown command {words[0]!r}\n{usage()}")
+        return EXIT_USER_ERROR
+    module = importlib.import_module(COMMANDS[words[0]][0])
+    return module.main(words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

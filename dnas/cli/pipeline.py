@@ -1,0 +1,117 @@
+"""``run_dnas_pipeline.py``: supernets, then what they sampled, then the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dnas.cli.tune import conclude, guarded
+from dnas.errors import ConfigError, DnasError
+from dnas.files import read_json
+from dnas.jobs.config import TuningConfig, expand, template_hash
+from dnas.jobs.experiment import check_experiment_id
+from dnas.jobs.outcome import Outcome
+from dnas.jobs.pipeline import load_pair, run_pipeline, slot_pool
+from dnas.jobs.table import job_table
+from dnas.runs import SAMPLED, SUPERNET, RunFolder
+
+QUICKSTART_ID = "quickstart"
+QUICKSTART_CONFIGS = ("quickstart_dnas_search", "quickstart_sampled_search")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``run_dnas_pipeline.py``; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="run_dnas_pipeline.py",
+        description="Train supernets, train what they sampled, and report. Without configs it runs "
+        "the quick start. Started again with the same experiment id, it goes on where it was.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("dnas_config", metavar="DNAS_CONFIG", nargs="?", help="supernets' config")
+    parser.add_argument(
+        "sampled_config", metavar="SAMPLED_CONFIG", nargs="?", help="sampled architectures' config"
+    )
+    parser.add_argument(
+        "--experiment_id",
+        help="name of the run folder; default: from the configs' name and content",
+    )
+    parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
+    parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
+    parser.add_argument("--no_report", action="store_true", help="train only")
+    options = parser.parse_args(argv)
+    return guarded(lambda: _pipeline(options))
+
+
+def _pipeline(options: argparse.Namespace) -> int:
+    dnas_config, sampled_config, quickstart = _configs(options)
+    configs = load_pair(dnas_config, sampled_config)
+    experiment_id = check_experiment_id(
+        options.experiment_id or (QUICKSTART_ID if quickstart else _default_id(configs))
+    )
+    run = RunFolder(Path(options.runs_dir) / experiment_id)
+    if options.dry_run:
+        specs = {kind: expand(config, kind) for kind, config in configs.items()}
+        sys.stdout.write(job_table(specs, configs, slot_pool(configs), str(run.path)))
+        return 0
+    if quickstart and _is_finished(run):
+        sys.stdout.write(
+            f"The quick start has been run: its results are in {run.path}.\n"
+            f"To run it again, give another name: --experiment_id {experiment_id}2\n"
+            "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG\n"
+        )
+        return 0
+    outcome = run_pipeline(dnas_config, sampled_config, experiment_id, options.runs_dir)
+    if not options.no_report:
+        outcome = _report(run, outcome)
+    return conclude(outcome)
+
+
+def quickstart_configs() -> tuple[Path, Path]:
+    """The quick start's pair of configs, beside the scripts."""
+    folder = Path(__file__).resolve().parents[2] / "configs"
+    return folder / QUICKSTART_CONFIGS[0], folder / QUICKSTART_CONFIGS[1]
+
+
+def _configs(options: argparse.Namespace) -> tuple[Path, Path, bool]:
+    """Both config files, and whether they are the quick start's."""
+    if options.dnas_config is None:
+        return *quickstart_configs(), True
+    if options.sampled_config is None:
+        raise ConfigError(
+            f"SAMPLED_CONFIG is missing after {options.dnas_config}; give both configs, or none "
+            "for the quick start, or run one alone with tuning.py"
+        )
+    return Path(options.dnas_config), Path(options.sampled_config), False
+
+
+def _default_id(configs: dict[str, TuningConfig]) -> str:
+    """A readable name and a hash of both job lists: the same command goes on with its own run."""
+    stem = "".join(
+        c if c.isalnum() or c in "._=+-" else "_" for c in Path(configs[SUPERNET].path).name
+    )
+    hashes = template_hash(configs[SUPERNET])[:4] + template_hash(configs[SAMPLED])[:4]
+    return f"{stem.lstrip('._=+-')[:80]}-{hashes}".lstrip("-")
+
+
+def _is_finished(run: RunFolder) -> bool:
+    return run.status.exists() and read_json(run.status).get("state") == "finished"
+
+
+def _report(run: RunFolder, outcome: Outcome) -> Outcome:
+    """Make the report for whatever succeeded; a report that fails does not undo the training."""
+    if outcome.num(SUPERNET) + outcome.num(SAMPLED) == 0 or outcome.state == "interrupted":
+        return outcome
+    # Not at the top: it brings pandas and matplotlib, and the queue must start at once.
+    from dnas.reporting import make_report
+
+    try:
+        sys.stdout.write("\n" + make_report(run).rstrip("\n") + "\n")
+    except DnasError as error:
+        problem = f"the report could not be made: {error}"
+        return replace(
+            outcome, problems=(*outcome.problems, problem), exit_code=outcome.exit_code or 1
+        )
+    return outcome

@@ -1,0 +1,108 @@
+"""``tuning.py``: run the jobs of one tuning config."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dnas.errors import EXIT_USER_ERROR, DnasError, JobError
+from dnas.jobs.config import SAMPLED_ARCH_PARAM, load_config
+from dnas.jobs.experiment import check_experiment_id, record_experiment
+from dnas.jobs.job import KINDS, Job, JobSpec, State
+from dnas.jobs.manager import Manager
+from dnas.jobs.outcome import Outcome
+from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
+from dnas.jobs.table import job_table
+from dnas.runs import SAMPLED, SUPERNET, RunFolder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tuning.py``; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tuning.py",
+        description="Run every job of a tuning config so that all its devices stay busy. Started "
+        "again with the same experiment id, it goes on where it was.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="tuning config file; it is only read")
+    parser.add_argument(
+        "experiment_id", metavar="EXPERIMENT_ID", help="name of the run folder in --runs_dir"
+    )
+    parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        help="what the jobs train; default: sampled if the script is train_sampled.py or the "
+        f"config has {SAMPLED_ARCH_PARAM}, else supernet",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
+    options = parser.parse_args(argv)
+    return guarded(lambda: _tune(options))
+
+
+def _tune(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    kind = options.kind or config.kind
+    experiment_id = check_experiment_id(options.experiment_id)
+    run = RunFolder(Path(options.runs_dir) / experiment_id)
+    specs = check_config(config, kind, needs_architecture=False)
+    configs = {kind: config}
+    slots = slot_pool(configs)
+    if options.dry_run:
+        sys.stdout.write(job_table({kind: specs}, configs, slots, str(run.path)))
+        return 0
+    with Manager(run, slots, experiment_id=experiment_id) as manager:
+        record_experiment(run, experiment_id, configs)
+        if config.wants_architecture:
+            specs = _for_sampled_architectures(run, specs, manager.earlier_jobs)
+        manager.add(specs)
+        outcome = manager.run()
+    return conclude(outcome)
+
+
+def _for_sampled_architectures(
+    run: RunFolder, templates: list[JobSpec], jobs: Sequence[Job]
+) -> list[JobSpec]:
+    """One job for each template and distinct architecture that this run's supernets sampled."""
+    sampled = SampledJobs(run, templates)
+    sampled.remember(jobs)
+    done = [job for job in jobs if job.kind == SUPERNET and job.state is State.SUCCEEDED]
+    if not done:
+        raise JobError(
+            f"{run.path}: {SAMPLED_ARCH_PARAM} stands for the architectures of this experiment's "
+            f"supernets, but no job in {run.path / SUPERNET} has succeeded; run their config with "
+            f"this experiment id first, or both with run_dnas_pipeline.py ({SAMPLED} follows)"
+        )
+    return [spec for job in done for spec in sampled.from_folder(job.folder)]
+
+
+def conclude(outcome: Outcome) -> int:
+    """Show how a run ended and return its exit code."""
+    sys.stdout.write("\n" + outcome.summary())
+    sys.stdout.flush()
+    return outcome.exit_code
+
+
+def guarded(body: Callable[[], int]) -> int:
+    """Run a script's body: progress goes to stderr, and mistakes end in a message, not a trace."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("dnas")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        return body()
+    except DnasError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        # Only before the first job and after the last one: while jobs run the manager takes it.
+        sys.stderr.write("stopped by SIGINT\n")
+        return 130
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)

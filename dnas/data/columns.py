@@ -1,0 +1,255 @@
+"""Parsed columns to the arrays of a store: labels, numbers, keys of categories.
+
+Everything is done for a whole block at once; only when something is wrong are the rows at fault
+looked up one by one, for the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from dnas.data.bad_rows import BadRow, shorten
+from dnas.data.vocabulary import MISSING_KEY, MISSING_TEXT, Column
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class DenseRule:
+    """How numbers are transformed and what a missing one becomes.
+
+    ``log1p`` is f(x) = ln(1 + x) of the paper (section VII-A) with negative x raised to 0 first, as
+    the DLRM code does (Criteo has -1, -2, -3). The paper replaces missing numbers by -1, which f
+    cannot take, so ``minus_one`` gives them the value -1 *after* f, apart from all known values.
+    ``zero`` gives f(0).
+
+    With ``none`` numbers stay as they are, negative ones too, and a missing one is -1 or 0.
+    """
+
+    transform: Literal["log1p", "none"]
+    missing: Literal["minus_one", "zero"]
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Float64 in which NaN is missing, any shape, to float32 of that shape."""
+        missing = np.isnan(values)
+        if self.transform == "log1p":
+            values = np.log1p(np.maximum(values, 0.0))
+        result = values.astype(np.float32)
+        result[missing] = -1.0 if self.missing == "minus_one" else 0.0
+        return result
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a file are.
+
+    Attributes:
+        label: Column of the label.
+        positive: Its texts that mean 1.
+        negative: Its texts that mean 0.
+        dense: Numeric columns.
+        sparse: Categorical columns.
+        hexadecimal: Whether categories are hexadecimal numbers of at most 32 bits, as in Criteo.
+        missing: Texts that mean a missing value; the empty text always does.
+        strip: Whether spaces around a value belong to it (False) or not (True).
+        part: Column that says which part of the split a row belongs to, or None.
+        parts: Code of each of its texts.
+    """
+
+    label: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    dense: tuple[str, ...]
+    sparse: tuple[str, ...]
+    hexadecimal: bool = False
+    missing: tuple[str, ...] = ()
+    strip: bool = True
+    part: str | None = None
+    parts: Mapping[str, int] | None = None
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that are read, each once."""
+        names = (self.label, *self.dense, *self.sparse, *([self.part] if self.part else ()))
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows ready for a store, malformed ones left out.
+
+    Attributes:
+        labels: ``(rows,)`` uint8.
+        dense: ``(rows, n_dense)`` float32, transformed.
+        sparse: F columns of ``rows`` values, not yet ids.
+        parts: ``(rows,)`` uint8 codes, or None.
+        bad: The rows left out.
+    """
+
+    labels: np.ndarray
+    dense: np.ndarray
+    sparse: list[Column]
+    parts: np.ndarray | None
+    bad: list[BadRow]
+
+
+def convert(frame: pl.DataFrame, lines: np.ndarray, layout: Layout, rule: DenseRule) -> Block:
+    """Check and convert the columns of a block.
+
+    Args:
+        frame: Columns ``layout.used``, as text or (from Parquet) as they are typed there.
+        lines: ``(rows,)`` line of each row, for messages.
+        layout: What the columns are.
+        rule: The transform of numbers.
+    """
+    clean = _clean(frame, layout)
+    read = _read(clean, layout)
+    faults = _find_faults(frame, clean, read, layout)
+    bad = [BadRow(int(lines[row]), reason) for row, reason in faults.items()]
+    if faults:
+        keep = np.ones(frame.height, dtype=bool)
+        keep[list(faults)] = False
+        clean, read = clean.filter(pl.Series(keep)), read.filter(pl.Series(keep))
+    numbers = np.empty((read.height, len(layout.dense)), dtype=np.float64)
+    for i, name in enumerate(layout.dense):
+        numbers[:, i] = read[name].to_numpy()  # null becomes NaN
+    sparse: list[Column]
+    if layout.hexadecimal:
+        keys = read.select(pl.col(n).fill_null(MISSING_KEY).cast(pl.UInt64) for n in layout.sparse)
+        sparse = [column.to_numpy() for column in keys]
+    else:
+        sparse = list(clean.select(pl.col(n).fill_null(MISSING_TEXT) for n in layout.sparse))
+    return Block(
+        labels=read[layout.label].to_numpy(),
+        dense=rule.apply(numbers),
+        sparse=sparse,
+        parts=read[layout.part].to_numpy() if layout.part is not None else None,
+        bad=bad,
+    )
+
+
+def _clean(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Categories, label and part as text, numbers as text or numbers; missing is null."""
+    kinds = frame.schema
+    numeric = {n for n in layout.dense if kinds[n].is_numeric() or kinds[n] == pl.Boolean}
+    texts = [name for name in layout.used if name not in numeric]
+    strip = layout.strip
+
+    def text(name: str) -> pl.Expr:
+        column = pl.col(name).cast(pl.String)
+        return column.str.strip_chars() if strip else column
+
+    clean = frame.with_columns(
+        *(text(name) for name in texts if strip or kinds[name] != pl.String),
+        *(pl.col(name).cast(pl.Float64).fill_nan(None) for name in numeric),
+    )
+
+    def absent(name: str) -> pl.Expr:
+        if not layout.missing:
+            return pl.col(name) == ""
+        return pl.col(name).is_in(["", *layout.missing])
+
+    # Most columns have none of them: looking is cheaper than copying.
+    found = clean.select(absent(name).any() for name in texts)
+    return clean.with_columns(
+        pl.when(~absent(name)).then(pl.col(name)).alias(name) for name in texts if found[name][0]
+    )
+
+
+def _read(clean: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Every column but text categories as numbers; what cannot be read is null."""
+    hexadecimal = layout.sparse if layout.hexadecimal else ()
+    # All columns in one select: polars spreads them over the cores.
+    read = clean.select(
+        _label(layout),
+        *(pl.col(name).cast(pl.Float64, strict=False) for name in layout.dense),
+        *(_keys(name) for name in hexadecimal),
+        *([_part(layout)] if layout.part is not None else []),
+    )
+    # These readings take a little too much. Whether they did in this block is cheaper to ask than
+    # to keep them from it.
+    large = read.select(_is_large(name).any() for name in layout.dense)
+    odd = clean.select(_is_odd(name).any() for name in hexadecimal)
+    texts = clean.select(name for name in hexadecimal if odd[name][0])
+    return read.with_columns(
+        *(
+            pl.when(~_is_large(name)).then(pl.col(name)).alias(name)
+            for name in layout.dense
+            if large[name][0]
+        ),
+        *(
+            texts.select(pl.when(~_is_odd(name)).then(_keys(name)).alias(name)).to_series()
+            for name in texts.columns
+        ),
+    )
+
+
+def _label(layout: Layout) -> pl.Expr:
+    text = pl.col(layout.label)
+    return (
+        pl.when(text.is_in(list(layout.positive)))
+        .then(pl.lit(1, dtype=pl.UInt8))
+        .when(text.is_in(list(layout.negative)))
+        .then(pl.lit(0, dtype=pl.UInt8))
+        .alias(layout.label)
+    )
+
+
+def _is_large(name: str) -> pl.Expr:
+    """A text like nan or inf is a number to polars; NaN compares as false here."""
+    return ~(pl.col(name).abs() <= _LARGEST)
+
+
+def _keys(name: str) -> pl.Expr:
+    return pl.col(name).str.to_integer(base=16, strict=False, dtype=pl.Int64)
+
+
+def _is_odd(name: str) -> pl.Expr:
+    """More than 32 bits, or a sign: both characters are below the digits."""
+    return (pl.col(name).str.len_bytes() > 8) | (pl.col(name) < "0")
+
+
+def _part(layout: Layout) -> pl.Expr:
+    codes = dict(layout.parts or {})
+    return (
+        pl.col(layout.part or "")
+        .replace_strict(list(codes), list(codes.values()), default=None, return_dtype=pl.UInt8)
+        .alias(layout.part or "")
+    )
+
+
+def _find_faults(
+    frame: pl.DataFrame, clean: pl.DataFrame, read: pl.DataFrame, layout: Layout
+) -> dict[int, str]:
+    """The first fault of each malformed row: present and not readable, or absent and required."""
+    faults: dict[int, str] = {}
+    required = (layout.label, layout.part)
+    for name in read.columns:
+        unread = read[name].null_count()
+        if unread == 0 or (name not in required and unread == clean[name].null_count()):
+            continue
+        bad = read[name].is_null()
+        if name not in required:
+            bad = bad & clean[name].is_not_null()
+        for row in np.flatnonzero(bad.to_numpy()):
+            value = shorten(frame[name][int(row)])
+            faults.setdefault(int(row), _reason(name, value, layout))
+    return faults
+
+
+def _reason(name: str, value: str, layout: Layout) -> str:
+    if name == layout.label:
+        plain = "1" in layout.positive
+        wanted = "0 or 1" if plain else f"one of {', '.join(layout.negative + layout.positive)}"
+        return f"label {name} is {value}, not {wanted}"
+    if name == layout.part:
+        listed = ", ".join(sorted(layout.parts or {}))
+        return f"split column {name} is {value}, which the schema does not list (listed: {listed})"
+    if name in layout.dense:
+        return f"numeric column {name} is {value}, not a finite number"
+    return f"column {name} is {value}, not a hexadecimal number of 32 bits"

@@ -1,0 +1,39 @@
+"""Figures without pyplot: no window, no global state, whatever backend the caller uses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dnas.files import replacing
+
+DPI = 120
+#: Colour-blind safe (Okabe and Ito), for few lines or groups.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure that draws into memory and lays its parts out without overlap.
+
+    Args:
+        width_in: Width in inches.
+        height_in: Height in inches.
+    """
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG by write-then-rename and return the path."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
+    return Path(path)
+
+
+def file_name(*parts: str) -> str:
+    """Parts joined by dots, with what a file name should not hold replaced by ``_``."""
+    return ".".join(re.sub(r"[^A-Za-z0-9._=+-]+", "_", part).lstrip(".") or "_" for part in parts)

@@ -1,0 +1,136 @@
+"""Accuracy against cost: every trained architecture and the front that none of them beats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from dnas.reporting.drawing import COLORS, new_figure
+from dnas.reporting.frames import cost_name
+from dnas.reporting.pareto import pareto_front
+from dnas.reporting.statistics import diverged_rows
+from dnas.reporting.text import compact, shorten
+
+#: origin: (label, marker, colour, size)
+_STYLES: dict[str, tuple[str, str, str, float]] = {
+    "random": ("random", "X", "#7f7f7f", 46),
+    "draw": ("drawn from θ", "o", COLORS[0], 36),
+    "most_likely": ("most likely under θ", "*", COLORS[1], 120),
+}
+_OTHER = ("other", "s", COLORS[2], 36)
+_LOG_RANGE = 10.0
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Front:
+    """The numbers behind one picture.
+
+    Attributes:
+        rows: Rows that did not diverge and have this cost, with a boolean column ``on_front``.
+        cost: The cost column.
+        diverged: Rows left out because they diverged.
+    """
+
+    rows: pd.DataFrame
+    cost: str
+    diverged: int
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The rows on the front, by rising cost."""
+        return self.rows[self.rows["on_front"]].sort_values(
+            [self.cost, "validation_logloss", "job"], kind="stable"
+        )
+
+
+def front_numbers(frame: pd.DataFrame, cost: str) -> Front:
+    """Find the front of validation log loss against ``cost``.
+
+    Args:
+        frame: As from ``results_frame``.
+        cost: One of its cost columns.
+    """
+    bad = diverged_rows(frame)
+    rows = frame[~bad & frame[cost].notna()].copy()
+    rows["on_front"] = pareto_front(rows["validation_logloss"], rows[cost])
+    return Front(rows, cost, int(bad.sum()))
+
+
+def draw_front(numbers: Front, title: str) -> Figure:
+    """Draw all rows and the front; the cost axis is logarithmic when costs differ tenfold.
+
+    Losses far above the others (a learning rate that was too high) are drawn as triangles on the
+    upper edge and counted in the legend, so that they do not flatten the rest.
+
+    Args:
+        numbers: As from :func:`front_numbers`.
+        title: What is shown.
+    """
+    rows, front = numbers.rows, numbers.front
+    figure = new_figure(8.5, 5.2)
+    axes = figure.add_subplot()
+    costs = rows[numbers.cost].to_numpy(np.float64)
+    losses = rows["validation_logloss"].to_numpy(np.float64)
+    top = _highest_shown(losses)
+    origins = rows["origin"].fillna("").astype(str).to_numpy()
+    known = [origin for origin in _STYLES if (origins == origin).any()]
+    groups = [(_STYLES[origin], origins == origin) for origin in known]
+    groups.append((_OTHER, ~np.isin(origins, list(_STYLES))))
+    for (label, marker, color, size), here in groups:
+        shown = here & (losses <= top)
+        if here.any():
+            axes.scatter(
+                costs[shown], losses[shown], s=size, marker=marker, color=color, alpha=0.75,
+                linewidths=0.4, edgecolors="white", label=f"{label} ({here.sum()})", zorder=3,
+            )  # fmt: skip
+    above = losses > top
+    if above.any():
+        axes.scatter(
+            costs[above], np.full(above.sum(), top), s=30, marker="^", facecolors="none",
+            edgecolors="#444444", label=f"above the axis ({above.sum()})", zorder=3, clip_on=False,
+        )  # fmt: skip
+    x = front[numbers.cost].to_numpy(np.float64)
+    y = front["validation_logloss"].to_numpy(np.float64)
+    axes.step(
+        x, y, where="post", color="black", linewidth=1.2, zorder=2, label="Pareto front (job ids)"
+    )
+    if len(costs) and costs.min() > 0 and costs.max() > _LOG_RANGE * costs.min():
+        axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.08, y=0.08)
+    _name_points(axes, x, y, front)
+    axes.set_xlabel(cost_name(numbers.cost))
+    axes.set_ylabel("validation log loss")
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.grid(alpha=0.25)
+    left_out = f" ({numbers.diverged} diverged, left out)" if numbers.diverged else ""
+    axes.set_title(shorten(title, 80) + left_out, fontsize=10)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
+def _highest_shown(losses: np.ndarray) -> float:
+    """The largest loss on the axis: three times the spread of the better three quarters."""
+    if len(losses) < 4:
+        return float("inf")
+    low, third_quartile = losses.min(), np.quantile(losses, 0.75)
+    top = low + 3.0 * (third_quartile - low)
+    return float(top) if losses.max() > top > low else float("inf")
+
+
+def _name_points(axes: object, x: np.ndarray, y: np.ndarray, front: pd.DataFrame) -> None:
+    """Write job names beside front points, evenly chosen when there are many."""
+    if not len(x):
+        return
+    every = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_NAMED)).round().astype(int))
+    for i in every:
+        axes.annotate(  # type: ignore[attr-defined]
+            shorten(str(front["job"].iloc[i]), 24), (x[i], y[i]), xytext=(5, 6),
+            textcoords="offset points", fontsize=7.5, zorder=4,
+        )  # fmt: skip

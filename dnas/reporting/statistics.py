@@ -1,0 +1,86 @@
+"""Min, mean, median and max over trained architectures: Tables III-V of the paper.
+
+"Note that these statistics are over each sampled architecture's minimum validation loss epoch"
+(arXiv 2110.14812, VII-C). There, one training that had failed (log loss 20.55) made the mean of
+Table V 1.437 where the median was 0.4467; so trainings that diverged are left out here, and
+counted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dnas.reporting.frames import cost_columns
+
+#: A loss this many times that of always predicting the click rate is a failure of training.
+DIVERGED_NORMALIZED_ENTROPY = 2.0
+#: The same, in multiples of the run's median loss, where normalized entropy is not known.
+DIVERGED_TIMES_MEDIAN = 3.0
+
+STATISTICS = ("min", "mean", "median", "max")
+SEARCHED, RANDOM = "searched", "random"
+
+
+def diverged_rows(frame: pd.DataFrame) -> pd.Series:
+    """Mark trainings whose loss is NaN, infinite or absurd.
+
+    Absurd is a normalized entropy above :data:`DIVERGED_NORMALIZED_ENTROPY`; in rows without that
+    metric, a log loss above :data:`DIVERGED_TIMES_MEDIAN` times the median of all rows.
+
+    Args:
+        frame: As from ``results_frame``.
+
+    Returns:
+        Booleans with the index of ``frame``.
+    """
+    loss = frame["validation_logloss"].astype(float)
+    entropy = frame["validation_ne"].astype(float)
+    finite = pd.Series(np.isfinite(loss), index=frame.index)
+    limit = DIVERGED_TIMES_MEDIAN * loss[finite].median()
+    absurd = (entropy > DIVERGED_NORMALIZED_ENTROPY) | (entropy.isna() & (loss > limit))
+    return ~finite | absurd
+
+
+def population(frame: pd.DataFrame) -> pd.Series:
+    """``random`` for architectures drawn without a search, ``searched`` for all others."""
+    return (frame["origin"] == RANDOM).map({True: RANDOM, False: SEARCHED})
+
+
+def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The paper's tables, for each search space, of searched and of random architectures.
+
+    Args:
+        frame: As from ``results_frame``.
+
+    Returns:
+        Columns ``search_space``, ``population``, ``statistic`` (``min``, ``mean``, ``median``,
+        ``max``, then ``rows``: trainings counted, ``diverged``: trainings left out),
+        ``validation_logloss``, ``validation_calibration_distance`` (|calibration - 1|),
+        ``validation_auc``, ``validation_ne`` and every cost.
+    """
+    values = pd.DataFrame(
+        {
+            "validation_logloss": frame["validation_logloss"].astype(float),
+            "validation_calibration_distance": (
+                frame["validation_calibration"].astype(float) - 1.0
+            ).abs(),
+            "validation_auc": frame["validation_auc"].astype(float),
+            "validation_ne": frame["validation_ne"].astype(float),
+        }
+        | {name: frame[name].astype(float) for name in cost_columns(frame)}
+    )
+    bad = diverged_rows(frame)
+    tables = []
+    groups = [frame["search_space"].fillna("").astype(str), population(frame)]
+    for (space, who), rows in values.groupby(groups, sort=True):
+        kept = rows[~bad[rows.index]]
+        table = kept.agg(list(STATISTICS)) if len(kept) else pd.DataFrame(index=list(STATISTICS))
+        table = table.reindex(columns=values.columns)
+        table.loc["rows"] = kept.notna().sum().astype(float)
+        table.loc["diverged"] = float(bad[rows.index].sum())
+        table.insert(0, "search_space", str(space))
+        table.insert(1, "population", str(who))
+        tables.append(table.rename_axis("statistic").reset_index())
+    columns = ["search_space", "population", "statistic", *values.columns]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)

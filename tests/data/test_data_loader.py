@@ -1,0 +1,285 @@
+"""Loaders: every row once, fractional epochs, exact resume, the same in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
+
+from dnas.data import (
+    Batch,
+    ClickBatch,
+    DataConfig,
+    IterableLoader,
+    Loader,
+    PreparedData,
+    StoreLoader,
+    TensorBatch,
+    prepare,
+)
+from dnas.data.loader import epoch_order
+from dnas.errors import DataError
+
+ROWS = 103
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    cache = tmp_path_factory.mktemp("cache")
+    return prepare(
+        DataConfig(
+            data_cache=str(cache), synthetic_rows=ROWS, synthetic_features=3, synthetic_values=5000
+        )
+    )
+
+
+def loader(data: PreparedData, batch_size: int = 10, **options: object) -> StoreLoader:
+    defaults = {"shuffle": True, "seed": 5, "drop_last": False, **options}
+    indices = defaults.pop("indices", range(data.store.rows))
+    return StoreLoader(data.store, indices, batch_size, **defaults)  # type: ignore[arg-type]
+
+
+def rows_of(data: PreparedData, batches: Iterator[ClickBatch]) -> list[list[int]]:
+    """The store's rows in each batch, found by their content."""
+    known = {row.tobytes(): i for i, row in enumerate(np.asarray(data.store.dense))}
+    found = []
+    for batch in batches:
+        rows = [known[row.numpy().tobytes()] for row in batch.dense]
+        assert isinstance(batch.ids, torch.Tensor)
+        np.testing.assert_array_equal(batch.ids.numpy(), data.store.ids[rows])
+        np.testing.assert_array_equal(batch.labels.numpy(), data.store.labels[rows])
+        found.append(rows)
+    return found
+
+
+def test_types_and_shapes(data: PreparedData) -> None:
+    for resident in (0, None):
+        batch = next(loader(data, resident_bytes=resident).batches(0, 1))
+        assert isinstance(batch, Batch)
+        assert isinstance(batch.ids, torch.Tensor)
+        assert (batch.dense.dtype, batch.dense.shape) == (torch.float32, (10, 13))
+        assert (batch.ids.dtype, batch.ids.shape) == (torch.int64, (10, 3))
+        assert (batch.labels.dtype, batch.labels.shape) == (torch.float32, (10,))
+        before = data.store.dense.copy()
+        batch.dense.zero_()
+        batch.labels.add_(1)
+        np.testing.assert_array_equal(before, data.store.dense)
+    assert isinstance(loader(data), Loader)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, ROWS),
+    batch_size=st.integers(1, 40),
+    shuffle=st.booleans(),
+    drop_last=st.booleans(),
+    resident=st.sampled_from([0, 1 << 30]),
+    cut=st.integers(0, 60),
+    as_range=st.booleans(),
+)
+def test_epochs_are_partitions_and_cuts_do_not_matter(
+    data: PreparedData,
+    rows: int,
+    batch_size: int,
+    shuffle: bool,
+    drop_last: bool,
+    resident: int,
+    cut: int,
+    as_range: bool,
+) -> None:
+    if drop_last and batch_size > rows:
+        return
+    first = ROWS - rows
+    indices = range(first, ROWS) if as_range else np.arange(first, ROWS, dtype=np.int32)
+
+    def make() -> StoreLoader:
+        return loader(
+            data,
+            batch_size,
+            indices=indices,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            resident_bytes=resident,
+        )
+
+    steps = len(make())
+    assert steps == (rows // batch_size if drop_last else -(-rows // batch_size))
+    total = 3 * steps
+    cut = min(cut, total)
+    whole = rows_of(data, make().batches(0, total))
+    assert len(whole) == total
+    one = make()
+    parts = rows_of(data, one.batches(0, cut)) + rows_of(data, one.batches(cut, total))
+    assert parts == whole
+    assert rows_of(data, make().batches(cut, total)) == whole[cut:]
+    for epoch in range(3):
+        batches = whole[epoch * steps : (epoch + 1) * steps]
+        seen = [row for batch in batches for row in batch]
+        assert len(set(seen)) == len(seen)
+        if drop_last:
+            assert {len(batch) for batch in batches} == {batch_size}
+        else:
+            assert sorted(seen) == list(range(first, ROWS))
+        if not shuffle:
+            assert seen == sorted(seen)
+
+
+def test_where_the_columns_are_does_not_matter(data: PreparedData) -> None:
+    indices = data.splits["train"]
+    mapped = loader(data, indices=indices, resident_bytes=0)
+    memory = loader(data, indices=indices)
+    assert (mapped.resident, memory.resident) == (False, True)
+    assert rows_of(data, mapped.batches(0, 25)) == rows_of(data, memory.batches(0, 25))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_columns_on_a_device_give_the_same_batches(data: PreparedData, shuffle: bool) -> None:
+    indices = data.splits["train"]
+    usual = loader(data, indices=indices, shuffle=shuffle)
+    if torch.cuda.is_available():
+        moved = loader(data, indices=indices, shuffle=shuffle, device="cuda")
+    else:  # the same code on tensors of the CPU
+        moved = loader(data, indices=indices, shuffle=shuffle)
+        dense, ids, labels = (np.array(column) for column in moved._columns)
+        moved._on_device = ClickBatch(
+            torch.from_numpy(dense), torch.from_numpy(ids), torch.from_numpy(labels).float()
+        )
+    found = [batch.to(torch.device("cpu")) for batch in moved.batches(0, 25)]
+    assert rows_of(data, iter(found)) == rows_of(data, usual.batches(0, 25))
+    assert isinstance(found[0].ids, torch.Tensor)
+    assert found[0].ids.dtype == torch.int64
+    found[0].dense.zero_()
+    again = next(moved.batches(0, 1)).to(torch.device("cpu"))
+    assert again.dense.any(), "a batch is a view of the data"
+
+
+def test_epochs_and_seeds_differ(data: PreparedData) -> None:
+    one = loader(data)
+    steps = len(one)
+    first, second = (rows_of(data, one.batches(e * steps, (e + 1) * steps)) for e in (0, 1))
+    assert first != second
+    assert rows_of(data, loader(data, seed=6).batches(0, steps)) != first
+    # Order does not leak between epochs or loaders: going back gives the same again.
+    assert rows_of(data, one.batches(0, steps)) == first
+
+
+def test_the_order_is_uniform() -> None:
+    counts = np.zeros((4, 4))
+    for epoch in range(2000):
+        counts[np.arange(4), epoch_order(4, 1, epoch)] += 1
+    assert np.abs(counts / 2000 - 0.25).max() < 0.05
+
+
+def test_too_large_batches_name_the_flag(data: PreparedData) -> None:
+    with pytest.raises(DataError, match=r"--weights_batch_size=104 is more than the 103 rows"):
+        loader(data, 104, drop_last=True, flag="--weights_batch_size")
+    assert len(loader(data, 1000)) == 1
+    with pytest.raises(DataError, match=r"--batch_size=0"):
+        loader(data, 0)
+    with pytest.raises(DataError, match="seed=-1"):
+        loader(data, seed=-1)
+    with pytest.raises(DataError, match="no rows"):
+        loader(data, indices=range(0))
+    with pytest.raises(DataError, match="steps begin at 0"):
+        list(loader(data).batches(-1, 1))
+
+
+def test_prepared_loader(data: PreparedData) -> None:
+    evaluation = data.loader("test", 256, shuffle=False, seed=0, drop_last=False)
+    (rows,) = rows_of(data, evaluation.batches(0, 1))
+    assert rows == list(data.splits["test"])
+    with pytest.raises(DataError, match="'valid': must be one of weights, theta"):
+        data.loader("valid", 2, shuffle=False, seed=0, drop_last=False)
+
+
+# --- IterableLoader
+
+
+def values(batches: Iterator[Batch]) -> list[list[int]]:
+    return [batch.labels.tolist() for batch in batches]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_loader_is_a_function_of_the_step(workers: int) -> None:
+    x = torch.arange(23)
+
+    def make() -> IterableLoader:
+        source = DataLoader(TensorDataset(x, x), 4, shuffle=True, num_workers=workers)
+        return IterableLoader(source, seed=3)
+
+    assert len(make()) == 6
+    epochs = 3 if workers == 0 else 1
+    whole = values(make().batches(0, 6 * epochs))
+    for epoch in range(epochs):
+        assert sorted(chain.from_iterable(whole[6 * epoch : 6 * epoch + 6])) == list(range(23))
+    torch.manual_seed(99)  # the global generator has no part in it
+    one = make()
+    assert values(one.batches(0, 4)) + values(one.batches(4, 6 * epochs)) == whole
+    assert values(make().batches(4, 6)) == whole[4:6]
+    assert values(one.batches(0, 3)) == whole[:3]
+    if epochs > 1:
+        assert whole[:6] != whole[6:12]
+
+
+def test_interleaved_runs_do_not_disturb_each_other() -> None:
+    one = IterableLoader([(torch.tensor([i]), torch.tensor([i])) for i in range(5)])
+    first, second = one.batches(0, 10), one.batches(2, 12)
+    found: tuple[list[int], list[int]] = ([], [])
+    for _ in range(10):
+        found[0].append(int(next(first).labels))
+        found[1].append(int(next(second).labels))
+    assert found == ([i % 5 for i in range(10)], [i % 5 for i in range(2, 12)])
+
+
+def test_an_abandoned_run_is_taken_up_where_it_was() -> None:
+    drawn = []
+
+    class Counting:
+        def __len__(self) -> int:
+            return 5
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for i in range(5):
+                drawn.append(i)
+                yield torch.tensor([i]), torch.tensor([i])
+
+    one = IterableLoader(Counting())
+    values(one.batches(0, 2))
+    values(one.batches(2, 5))
+    assert drawn == [0, 1, 2, 3, 4], "batches were read twice"
+    assert values(one.batches(3, 6)) == [[3], [4], [0]]
+
+
+def test_functions_of_the_epoch_and_kinds_of_items() -> None:
+    def epoch(number: int) -> list:
+        x = torch.full((2,), number)
+        return [(x, x), ((x, x), x), [x, x], TensorBatch((x,), x)]
+
+    one = IterableLoader(epoch, steps=4)
+    batches = list(one.batches(2, 8))
+    assert [batch.labels[0].item() for batch in batches] == [0, 0, 1, 1, 1, 1]
+    assert [len(batch.inputs) for batch in one.batches(0, 4)] == [1, 2, 1, 1]
+
+
+def test_unusable_iterables() -> None:
+    item = (torch.zeros(1), torch.zeros(1))
+    with pytest.raises(DataError, match="only once"):
+        IterableLoader(iter([item]))
+    with pytest.raises(DataError, match="pass steps="):
+        IterableLoader(lambda epoch: [item])
+    with pytest.raises(DataError, match="0 batches"):
+        IterableLoader([])
+    with pytest.raises(DataError, match="ended after 1 of the 3 batches of epoch 0"):
+        list(IterableLoader([item], steps=3).batches(0, 3))
+    with pytest.raises(DataError, match="ended after 1 of the 3 batches of epoch 1"):
+        list(IterableLoader([item], steps=3).batches(5, 6))
+    with pytest.raises(DataError, match=r"gave a str"):
+        list(IterableLoader(["x"]).batches(0, 1))
+    with pytest.raises(DataError, match=r"gave a dict"):
+        list(IterableLoader([{"x": item}]).batches(0, 1))

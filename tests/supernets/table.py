@@ -1,0 +1,100 @@
+"""Every supernet of the project, small, with inputs: one table for all contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dnas.core import SuperNet
+from dnas.data import Bags, DataSpec
+from supernets import (
+    EMB_CARD,
+    EMB_DIM,
+    JOINT,
+    TOP_BOTTOM_MLPS,
+    EmbeddingCardSuperNet,
+    EmbeddingDimSuperNet,
+    MLPSuperNet,
+)
+from supernets.config import DLRMSpaceConfig
+
+CARDINALITIES = (50, 7, 3)
+SPEC = DataSpec(("I1", "I2"), ("C1", "C2", "C3"), CARDINALITIES)
+CONFIG = DLRMSpaceConfig(
+    embedding_dimension=4,
+    arch_mlp_bot=(6,),
+    arch_mlp_top=(5,),
+    mlp_size_options=(4, 6),
+    mlp_bottom_layers=2,
+    mlp_top_layers=3,
+    dim_options=(1, 4),
+    cardinality_options=("1.0", "0.1", "2"),
+)
+CAT = DLRMSpaceConfig(
+    **{**CONFIG.__dict__, "arch_interaction_op": "cat", "cardinality_options": ("1.0", "0.1")}
+)
+ITSELF = DLRMSpaceConfig(**{**CONFIG.__dict__, "arch_interaction_itself": True})
+
+
+def ids(rows: int) -> torch.Tensor:
+    return torch.stack([torch.randint(count, (rows,)) for count in CARDINALITIES], dim=1)
+
+
+def bags(rows: int) -> Bags:
+    """Bags of 0 to 3 ids."""
+    lengths = torch.randint(0, 4, (rows * len(CARDINALITIES),))
+    lengths[0] = 0
+    offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    counts = torch.tensor(CARDINALITIES).repeat(rows).repeat_interleave(lengths)
+    return Bags((torch.rand(counts.shape) * counts).long(), offsets)
+
+
+def one_hot(rows: int) -> tuple[Any, ...]:
+    return torch.randn(rows, 2), ids(rows)
+
+
+def multi_hot(rows: int) -> tuple[Any, ...]:
+    return torch.randn(rows, 2), bags(rows)
+
+
+def vectors(width: int) -> Callable[[int], tuple[Any, ...]]:
+    return lambda rows: (torch.randn(rows, width),)
+
+
+TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]] = {
+    "mlp": (lambda: MLPSuperNet(5, 3, (4, 6), 4), vectors(5)),
+    "mlp top": (lambda: MLPSuperNet(5, 1, (4, 6, 8), 3, last_activation=False), vectors(5)),
+    "mlp free ends": (
+        lambda: MLPSuperNet(
+            4, 6, (4, 6), 3, fix_first=False, fix_last=False, last_activation=False
+        ),
+        vectors(4),
+    ),
+    "mlp one size": (lambda: MLPSuperNet(5, 2, (4,), 4), vectors(5)),
+    "embedding dim": (
+        lambda: EmbeddingDimSuperNet(CARDINALITIES, (1, 2, 5), own_options={"1": (2, 3)}),
+        lambda rows: (ids(rows),),
+    ),
+    "embedding dim, bags": (
+        lambda: EmbeddingDimSuperNet(CARDINALITIES, (1, 2, 5)),
+        lambda rows: (bags(rows),),
+    ),
+    "embedding card": (
+        lambda: EmbeddingCardSuperNet(
+            CARDINALITIES, (1.0, 0.1, 0.01), 4, own_options={"0": (1.0, "20")}
+        ),
+        lambda rows: (ids(rows),),
+    ),
+    "embedding card, bags": (
+        lambda: EmbeddingCardSuperNet(CARDINALITIES, (1.0, 0.1, 0.01), 4),
+        lambda rows: (bags(rows),),
+    ),
+    "dlrm mlps": (lambda: TOP_BOTTOM_MLPS.make_supernet(CONFIG, SPEC), one_hot),
+    "dlrm emb_dim": (lambda: EMB_DIM.make_supernet(CONFIG, SPEC), one_hot),
+    "dlrm emb_dim self": (lambda: EMB_DIM.make_supernet(ITSELF, SPEC), one_hot),
+    "dlrm emb_card": (lambda: EMB_CARD.make_supernet(CONFIG, SPEC), one_hot),
+    "dlrm joint": (lambda: JOINT.make_supernet(CONFIG, SPEC), one_hot),
+    "dlrm joint, cat, bags": (lambda: JOINT.make_supernet(CAT, SPEC), multi_hot),
+}
