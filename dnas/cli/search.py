@@ -102,7 +102,7 @@ class SearchFlags:
     """Targets, one for each cost_metric; replace equations 5 and 6."""
     cost_at_most: bool = False
     """Targets are ceilings: nothing pushes a cheaper architecture up to them."""
-    cost_dual_rate: float = 0.02
+    cost_dual_rate: float = 0.001
     """Step of the targets' multipliers."""
     sample_most_likely: bool = True
     """Also train the most likely architecture."""
@@ -291,6 +291,6 @@ def _write(
         spec,
         super_net,
         sampled.architecture,
-        {"job": parsed.job.experiment_id, **sampled.provenance()},
+        {"job": parsed.job.folder().path.name, **sampled.provenance()},
     ).save(path)
     return path

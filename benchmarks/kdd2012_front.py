@@ -1,0 +1,277 @@
+"""Does an emb_card search beat simple baselines at equal embedding rows, on real clicks?
+
+KDD Cup 2012 track 2 sample (OpenML 1220), paired random splits, a small DLRM. For each split and
+each reduction of the total number of embedding rows:
+
+- searched: one search with the rows as its target; the most likely architecture and draws;
+- uniform: every feature reduced by the same factor;
+- random: random architectures of the same space with the same rows;
+- full: no reduction.
+
+Every contender gets the same number of trainings (architectures, or initial weights where there is
+one architecture, times learning rates); the one with the best validation loss is tested, once.
+Differences of test log loss are paired by split, with Student 95 % intervals.
+
+    python benchmarks/kdd2012_front.py --data kdd2012_click_prediction_small.csv.zst --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import statistics
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnas.data import DataConfig, PreparedData, prepare
+from dnas.files import write_json
+from dnas.models import DLRM, DLRMSpec
+from dnas.strategies.search_manager import SearchManager
+from dnas.training.seeding import derive_seed, seed_everything
+from dnas.training.standalone import StandaloneTrainer
+from dnas.training.task import CLICKS
+from supernets import EMB_CARD
+from supernets.config import DLRMSpaceConfig
+
+logger = logging.getLogger("kdd2012_front")
+
+#: ``impression`` is known only together with the clicks, so it is no feature.
+SCHEMA = {
+    "label": "click",
+    "dense": ["depth", "position"],
+    "categorical": [
+        "url_hash",
+        "ad_id",
+        "advertiser_id",
+        "query_id",
+        "keyword_id",
+        "title_id",
+        "description_id",
+        "user_id",
+    ],
+}
+SPACE = DLRMSpaceConfig(
+    embedding_dimension=8,
+    arch_mlp_bot=(32,),
+    arch_mlp_top=(32,),
+    cardinality_options=("1.0", "0.3", "0.1", "0.03", "0.01", "0.003", "0.001"),
+)
+BATCH = 256
+#: Embedding rows of each feature.
+Rows = tuple[int, ...]
+#: Student's t, two-sided 95 %, by degrees of freedom.
+T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+class Split:
+    """One paired split with its trainings."""
+
+    def __init__(self, data: PreparedData, settings: argparse.Namespace, split_seed: int) -> None:
+        self.data = data
+        self.settings = settings
+        self.seed = split_seed
+        self.net = EMB_CARD.make_supernet(SPACE, data.spec)
+        #: The DLRM without any reduction.
+        self.full = DLRMSpec(
+            bottom=(len(data.spec.dense_names), *SPACE.arch_mlp_bot, SPACE.embedding_dimension),
+            top=SPACE.arch_mlp_top,
+            rows=data.spec.cardinalities,
+            dims=(SPACE.embedding_dimension,) * len(data.spec.cardinalities),
+        )
+
+    def loader(self, part: str, *, shuffle: bool) -> Any:
+        return self.data.loader(
+            part, BATCH if shuffle else 8192, shuffle=shuffle, seed=self.seed, drop_last=shuffle
+        )
+
+    def train(self, rows: Rows, lr: float, init: int) -> tuple[float, float]:
+        """Validation and test log loss of the best epoch by validation."""
+        seed_everything(derive_seed(self.seed, "init", init))
+        result = StandaloneTrainer(
+            DLRM(replace(self.full, rows=rows)),
+            CLICKS,
+            train_loader=self.loader("train", shuffle=True),
+            valid_loader=self.loader("validation", shuffle=False),
+            test_loader=self.loader("test", shuffle=False),
+            n_epochs=self.settings.epochs,
+            eval_every_epochs=0.5,
+            optimizer_class=torch.optim.Adagrad,
+            lr=lr,
+        ).train()
+        assert result.test is not None
+        return float(result.validation["logloss"] or 0), float(result.test["logloss"] or 0)
+
+    def best(self, candidates: list[Rows]) -> dict[str, Any]:
+        """The best of ``trainings`` trainings by validation: its losses and rows."""
+        tried = []
+        for number in range(self.settings.trainings):
+            rows = candidates[number % len(candidates)]
+            for lr in self.settings.lrs:
+                validation, test = self.train(rows, lr, number)
+                tried.append((validation, test, lr, rows))
+        validation, test, lr, rows = min(tried, key=lambda entry: entry[0])
+        return {
+            "validation": validation,
+            "test": test,
+            "lr": lr,
+            "rows": sum(rows),
+            "rows_by_feature": dict(zip(self.data.spec.sparse_names, rows, strict=True)),
+            "mean_test": statistics.mean(entry[1] for entry in tried),
+            "candidates": [sum(candidate) for candidate in candidates],
+        }
+
+    def search(self, target_rows: float) -> list[Rows]:
+        """Architectures of one search with a target."""
+        seed_everything(derive_seed(self.seed, "supernet"))
+        net = EMB_CARD.make_supernet(SPACE, self.data.spec)
+        manager = SearchManager(
+            net,
+            w_dataloader=self.loader("weights", shuffle=True),
+            m_dataloader=self.loader("theta", shuffle=True),
+            loss_function=CLICKS.loss,
+            n_total_s_net_training_epochs=self.settings.search_epochs,
+            num_warmup_epochs=1,
+            n_alt_train_amt="0.25",
+            arch_sampling={self.settings.search_epochs - 1: self.settings.trainings - 1},
+            temp_decay=0.15,
+            w_optim_class=torch.optim.Adagrad,
+            weights_initial_lrs=[self.settings.search_lr],
+            mask_initial_lrs=[self.settings.theta_lr],
+            cost_target={"embedding_rows": target_rows},
+            seed=self.seed,
+        )
+        result = manager.train_dnas()
+        return [net.spec(sampled.architecture).rows for sampled in result.architectures]
+
+    def random(self, target_rows: float) -> list[Rows]:
+        """Random architectures with rows within 5 % of the target."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "random", target_rows))
+        options = [[o for o in row if o is not None] for row in self.net.embeddings.row_options]
+        found: list[Rows] = []
+        for _ in range(400_000):
+            picks = torch.rand(len(options), generator=generator).tolist()
+            rows = tuple(row[int(u * len(row))] for row, u in zip(options, picks, strict=True))
+            if abs(sum(rows) / target_rows - 1) < 0.05:
+                found.append(rows)
+                if len(found) == self.settings.trainings:
+                    return found
+        raise RuntimeError(f"only {len(found)} random architectures near {target_rows:.0f} rows")
+
+    def uniform(self, factor: float) -> Rows:
+        """Every feature reduced by the same factor."""
+        return tuple(max(int(count / factor), 1) for count in self.data.spec.cardinalities)
+
+
+def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
+    """All contenders on one split."""
+    torch.set_num_threads(1)
+    data = prepare(
+        DataConfig(
+            data_set="table",
+            raw_data=settings.data,
+            schema=settings.schema,
+            data_cache=settings.cache,
+            split="random",
+            split_seed=split_seed,
+            train_fraction=0.6,
+            weights_training_proportion=0.6,
+        )
+    )
+    split = Split(data, settings, split_seed)
+    full_rows = sum(data.spec.cardinalities)
+    results: dict[str, Any] = {"seed": split_seed, "full": split.best([data.spec.cardinalities]), "budgets": {}}
+    for factor in settings.factors:
+        target = full_rows / factor
+        entry = {
+            "searched": split.best(split.search(target)),
+            "uniform": split.best([split.uniform(factor)]),
+            "random": split.best(split.random(target)),
+        }
+        results["budgets"][str(factor)] = entry
+        sys.stderr.write(
+            f"split {split_seed} /{factor:g}: full {results['full']['test']:.5f} "
+            + " ".join(f"{k} {v['test']:.5f} ({v['rows']:.0f})" for k, v in entry.items())
+            + "\n"
+        )
+    return results
+
+
+def interval(differences: list[float]) -> tuple[float, float]:
+    """Mean and half-width of the 95 % interval of paired differences."""
+    mean = statistics.mean(differences)
+    if len(differences) < 2:
+        return mean, math.nan
+    half = T_95[len(differences) - 1] * statistics.stdev(differences) / math.sqrt(len(differences))
+    return mean, half
+
+
+def table(results: list[dict[str, Any]], factors: list[float]) -> str:
+    """Markdown: test losses and paired differences at each reduction."""
+    full = [entry["full"]["test"] for entry in results]
+    lines = [
+        f"Full cardinality: test log loss {statistics.mean(full):.5f} "
+        f"({results[0]['full']['rows']:.0f} rows, {len(results)} paired splits).",
+        "",
+        "| rows / | searched: rows / | searched | uniform | random | searched - full | "
+        "searched - uniform | searched - random |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for factor in factors:
+        entries = [entry["budgets"][str(factor)] for entry in results]
+        tests = {
+            name: [entry[name]["test"] for entry in entries]
+            for name in ("searched", "uniform", "random")
+        }
+        reached = statistics.mean(
+            result["full"]["rows"] / entry["searched"]["rows"]
+            for result, entry in zip(results, entries, strict=True)
+        )
+        cells = [f"{factor:g}", f"{reached:.1f}"]
+        cells += [f"{statistics.mean(values):.5f}" for values in tests.values()]
+        for other in (full, tests["uniform"], tests["random"]):
+            pairs = zip(tests["searched"], other, strict=True)
+            mean, half = interval([mine - theirs for mine, theirs in pairs])
+            cells.append(f"{mean:+.5f} ± {half:.5f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run all splits and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--data", required=True, help="kdd2012_click_prediction_small.csv.zst")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results and the table")
+    parser.add_argument("--cache", default="data_cache", help="folder of built data stores")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--factors", type=float, nargs="+", default=[3, 10, 30, 100])
+    parser.add_argument("--trainings", type=int, default=5, help="of each contender, times lrs")
+    parser.add_argument("--lrs", type=float, nargs="+", default=[0.02, 0.05])
+    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--search_epochs", type=int, default=9)
+    parser.add_argument("--search_lr", type=float, default=0.02)
+    parser.add_argument("--theta_lr", type=float, default=0.1)
+    parser.add_argument("--workers", type=int, default=2)
+    settings = parser.parse_args()
+    settings.out.mkdir(parents=True, exist_ok=True)
+    settings.schema = str(settings.out / "schema.json")
+    write_json(settings.schema, SCHEMA)
+    logging.basicConfig(level="WARNING")
+    with ProcessPoolExecutor(settings.workers) as pool:
+        jobs = [pool.submit(one_split, seed, settings) for seed in settings.seeds]
+        results = [job.result() for job in jobs]
+    write_json(settings.out / "results.json", results)
+    text = table(results, settings.factors)
+    (settings.out / "table.md").write_text(text, encoding="utf-8")
+    shown = {k: v for k, v in vars(settings).items() if k not in ("data", "out", "cache")}
+    sys.stdout.write(json.dumps(shown, default=str) + "\n" + text)
+
+
+if __name__ == "__main__":
+    main()

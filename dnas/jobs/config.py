@@ -1,0 +1,397 @@
+"""Tuning configs: text to :class:`TuningConfig` to a list of jobs. The file is only ever read.
+
+::
+
+    # Comments have a line of their own.
+    python train_dnas.py
+    --search_space=emb_card --weights_lr={0.25, 0.5, 1.0} {--memory_map, }
+    --host_gpu_id=GPU_ID_PARAM --save_metrics_param=SAVE_METRICS_PARAM
+    GPU_IDS:0,1,2,3
+    NUM_JOBS_PER_GPU:1
+    EPOCH_EVAL_FREQ:5,5
+
+First the command, then arguments on one or many lines, then the keys. Every brace is a dimension of
+its own, also when two lists read the same, and the full product is run; :mod:`dnas.jobs.braces` has
+the rules of words and braces. Tokens are filled in when a job starts; a token counts wherever it
+stands between characters that are no letter, digit or underscore (``--x=TOKEN``, ``a/TOKEN.csv``):
+
+``EXPERIMENT_ID``
+    The experiment's id.
+``GPU_ID_PARAM`` (or ``HOST_GPU_ID``)
+    The device inside the job: 0, the one GPU it can see, or ``cpu``.
+``SAVE_METRICS_PARAM``
+    Path of the JSON result file that the job must write when it ends. Required.
+``SAMPLED_ARCH_PARAM``
+    Path of an architecture file; stands for every distinct one that the supernets sampled.
+
+``EPOCH_EVAL_FREQ:max,freq`` is read, checked and kept, and does nothing more: in this framework
+the validation cadence is the job's own affair (its flags), and its result file holds every epoch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnas.errors import ConfigError
+from dnas.jobs.braces import Brace, GrammarError, Word, scan
+from dnas.jobs.job import JobSpec
+from dnas.runs import SAMPLED, SUPERNET
+
+EXPERIMENT_ID = "EXPERIMENT_ID"
+GPU_ID_TOKENS = ("GPU_ID_PARAM", "HOST_GPU_ID")
+SAVE_METRICS_PARAM = "SAVE_METRICS_PARAM"
+SAMPLED_ARCH_PARAM = "SAMPLED_ARCH_PARAM"
+TOKENS = (EXPERIMENT_ID, *GPU_ID_TOKENS, SAVE_METRICS_PARAM, SAMPLED_ARCH_PARAM)
+
+#: Spelling in the file -> name of the key.
+_KEYS = {
+    "GPU_IDS": "GPU_IDS",
+    "GPU_IDs": "GPU_IDS",
+    "NUM_JOBS_PER_GPU": "NUM_JOBS_PER_GPU",
+    "EPOCH_EVAL_FREQ": "EPOCH_EVAL_FREQ",
+}
+_KEY_LINE = re.compile(r"\s*([A-Za-z_]{3,})\s*:(.*)")
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9_])(?:REPLACE_WITH_[A-Z0-9_]+|[A-Z][A-Z0-9_]*_PARAM)(?![A-Za-z0-9_])"
+)
+_GPU_ID = re.compile(r"\d+|(?:GPU|MIG)-[0-9A-Za-z/-]+")
+#: More jobs than anybody would start on purpose; a slip of a brace list makes them quickly.
+_MOST_JOBS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """A parsed tuning config."""
+
+    path: str
+    """Where it was read from, for messages."""
+    words: tuple[Word, ...]
+    """Command and arguments."""
+    gpu_ids_line: int
+    """Line of ``GPU_IDS``."""
+    gpu_ids: tuple[str, ...]
+    """Devices in the order given: GPU numbers, GPU UUIDs, or ``cpu`` for each CPU slot."""
+    num_jobs_per_gpu: int
+    """How many jobs share a device."""
+    epoch_eval_freq: tuple[int, int] | None
+    """``EPOCH_EVAL_FREQ`` as (max, freq); kept, not acted upon."""
+    lines: tuple[tuple[int, str], ...]
+    """(line number, text) of command and arguments, for comparing two versions of the file."""
+
+    @property
+    def num_jobs(self) -> int:
+        """Size of the product of the brace lists."""
+        return math.prod(len(b.alternatives) for word in self.words for b in word.braces)
+
+    @property
+    def wants_architecture(self) -> bool:
+        """Whether ``SAMPLED_ARCH_PARAM`` stands somewhere in it."""
+        return self.line_of(SAMPLED_ARCH_PARAM) is not None
+
+    def line_of(self, token: str) -> int | None:
+        """Line of the first place where ``token`` stands, None if there is none."""
+        return next((line for line, text in _texts(self.words) if has_token(text, token)), None)
+
+    @property
+    def kind(self) -> str:
+        """``SAMPLED`` for a command that trains sampled architectures, else ``SUPERNET``."""
+        command = self.words[:4]
+        names = [Path(text).stem for _, text in _texts(command)]
+        return SAMPLED if self.wants_architecture or "train_sampled" in names else SUPERNET
+
+
+def load_config(path: str | Path) -> TuningConfig:
+    """Read and check a tuning config file.
+
+    Raises:
+        ConfigError: The file cannot be read or has a mistake.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{path}: cannot read this tuning config: {reason}") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, path: str = "<config>") -> TuningConfig:
+    """Parse the text of a tuning config; ``path`` is only for messages.
+
+    Raises:
+        ConfigError: A mistake; the message names file, line and token and says what is valid.
+    """
+    try:
+        return _parse(text, path)
+    except GrammarError as error:
+        raise ConfigError(f"{path}:{error.line}: {error.message}") from None
+
+
+def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
+    """The jobs of a config: the full product of its brace lists, the last list varying fastest.
+
+    Args:
+        config: A parsed config.
+        kind: ``SUPERNET`` or ``SAMPLED``; by default what the command's name says.
+
+    Raises:
+        ConfigError: A job has no ``SAVE_METRICS_PARAM``.
+    """
+    braces = [brace for word in config.words for brace in word.braces]
+    names = _setting_names(config.words)
+    specs = []
+    for choice in itertools.product(*(brace.alternatives for brace in braces)):
+        remaining, argv = iter(choice), []
+        for word in config.words:
+            argv += word.choose(itertools.islice(remaining, len(word.braces)))
+        values = [_setting_value(b, words) for b, words in zip(braces, choice, strict=True)]
+        specs.append(
+            JobSpec(
+                kind=kind or config.kind,
+                argv=tuple(argv),
+                settings=tuple(zip(names, values, strict=True)),
+            )
+        )
+    return specs
+
+
+def has_token(text: str, token: str) -> bool:
+    """Whether ``token`` stands in ``text`` between characters that belong to no identifier."""
+    return _token_pattern(token).search(text) is not None
+
+
+def fill(word: str, values: dict[str, str]) -> str:
+    """Replace tokens in one word of a command.
+
+    Args:
+        word: The word.
+        values: Token -> text; a token that is not in it stays.
+    """
+    # One pass over all tokens: a value that happens to contain a token's name is left alone.
+    names = "|".join(re.escape(token) for token in values)
+    if not names:
+        return word
+    return _token_pattern(f"(?:{names})", escape=False).sub(lambda m: values[m.group()], word)
+
+
+def template_hash(config: TuningConfig) -> str:
+    """Hash of the job list: equal for configs that run the same jobs, whatever their layout."""
+    words = [
+        [
+            part if isinstance(part, str) else [list(a) for a in part.alternatives]
+            for part in w.parts
+        ]
+        for w in config.words
+    ]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
+
+
+def _token_pattern(token: str, *, escape: bool = True) -> re.Pattern[str]:
+    middle = re.escape(token) if escape else token
+    return re.compile(rf"(?<![A-Za-z0-9_]){middle}(?![A-Za-z0-9_])")
+
+
+def _parse(text: str, path: str) -> TuningConfig:
+    content = [
+        (number, line)
+        for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    lines: list[tuple[int, str]] = []
+    keys: dict[str, tuple[int, str]] = {}
+    for number, line in content:
+        key = _key_of(line)
+        if key is None:
+            if keys:
+                raise GrammarError(
+                    number,
+                    f"{line.strip()[:60]!r} comes after the keys; arguments go before "
+                    f"{next(iter(keys))}:",
+                )
+            lines.append((number, line))
+            continue
+        name, value = key
+        if name not in _KEYS:
+            close = difflib.get_close_matches(name.upper(), set(_KEYS.values()), 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise GrammarError(number, f"unknown key {name!r}{hint}; valid keys: {_valid_keys()}")
+        if _KEYS[name] in keys:
+            first = keys[_KEYS[name]][0]
+            raise GrammarError(number, f"key {name!r} is already given on line {first}; keep one")
+        keys[_KEYS[name]] = (number, value.strip())
+
+    words = scan(lines)
+    first_line = content[0][0] if content else 1
+    if not words:
+        raise GrammarError(
+            first_line, "there is no command; the first line must be one, e.g. python train_dnas.py"
+        )
+    start = words[0].parts[0]
+    if isinstance(start, Brace) or start.startswith("-"):
+        shown = "{...}" if isinstance(start, Brace) else repr(start)
+        raise GrammarError(
+            words[0].line, f"{shown} is not a command; start with e.g. python train_dnas.py"
+        )
+    _check_tokens(words)
+    last_line = content[-1][0]
+    if "GPU_IDS" not in keys:
+        raise GrammarError(
+            last_line, "GPU_IDS is missing; add a line such as GPU_IDS:0,1 or GPU_IDS:cpu"
+        )
+    config = TuningConfig(
+        path=path,
+        words=tuple(words),
+        gpu_ids_line=keys["GPU_IDS"][0],
+        gpu_ids=_gpu_ids(*keys["GPU_IDS"]),
+        num_jobs_per_gpu=_positive("NUM_JOBS_PER_GPU", *keys.get("NUM_JOBS_PER_GPU", (0, "1"))),
+        epoch_eval_freq=_eval_freq(*keys["EPOCH_EVAL_FREQ"]) if "EPOCH_EVAL_FREQ" in keys else None,
+        lines=tuple(lines),
+    )
+    if config.num_jobs > _MOST_JOBS:
+        raise GrammarError(
+            lines[0][0],
+            f"the brace lists multiply to {config.num_jobs:,} jobs, more than {_MOST_JOBS:,}; "
+            "shorten some of them",
+        )
+    _check_every_job_saves(config)
+    return config
+
+
+def _key_of(line: str) -> tuple[str, str] | None:
+    """(name, value) of a key line. Names in another case count, so that they can be refused."""
+    match = _KEY_LINE.fullmatch(line)
+    if match is None:
+        return None
+    name, value = match.groups()
+    known = name.upper() in _KEYS
+    return (name, value) if known or re.fullmatch(r"[A-Z_]+[a-z]?", name) else None
+
+
+def _valid_keys() -> str:
+    return "GPU_IDS (or GPU_IDs), NUM_JOBS_PER_GPU, EPOCH_EVAL_FREQ"
+
+
+def _gpu_ids(line: int, value: str) -> tuple[str, ...]:
+    ids: list[str] = []
+    for item in (item.strip() for item in value.split(",")):
+        if item != "cpu" and not _GPU_ID.fullmatch(item):
+            raise GrammarError(
+                line,
+                f"GPU_IDS:{value}: {item!r} is not a device; valid are GPU numbers (0), GPU UUIDs "
+                "(GPU-...) and cpu, separated by commas",
+            )
+        item = str(int(item)) if item.isdecimal() else item
+        if item != "cpu" and item in ids:
+            raise GrammarError(
+                line,
+                f"GPU_IDS:{value}: GPU {item} is listed twice; to share a GPU between jobs set "
+                "NUM_JOBS_PER_GPU",
+            )
+        ids.append(item)
+    return tuple(ids)
+
+
+def _positive(name: str, line: int, value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise GrammarError(line, f"{name}:{value}: {value!r} is not a whole number of 1 or more")
+    return int(value)
+
+
+def _eval_freq(line: int, value: str) -> tuple[int, int]:
+    items = [item.strip() for item in value.split(",")]
+    if len(items) != 2:
+        raise GrammarError(
+            line, f"EPOCH_EVAL_FREQ:{value}: two numbers are needed, max,freq, e.g. 5,5"
+        )
+    most, every = (_positive("EPOCH_EVAL_FREQ", line, item) for item in items)
+    return most, every
+
+
+def _texts(words: tuple[Word, ...] | list[Word]) -> list[tuple[int, str]]:
+    """(line, text) of every piece of text, alternatives included."""
+    pieces: list[tuple[int, str]] = []
+    for word in words:
+        for part in word.parts:
+            if isinstance(part, str):
+                pieces.append((word.line, part))
+            else:
+                pieces += [(part.line, text) for words in part.alternatives for text in words]
+    return pieces
+
+
+def _check_tokens(words: list[Word]) -> None:
+    valid = ", ".join(TOKENS)
+    for line, text in _texts(words):
+        for token in _TOKEN.findall(text):
+            if token == "REPLACE_WITH_PYTHON_CMD":
+                raise GrammarError(line, f"{token!r} is not known here; write python")
+            if token not in TOKENS:
+                close = difflib.get_close_matches(token, TOKENS, 1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                raise GrammarError(line, f"unknown token {token!r}{hint}; valid tokens: {valid}")
+
+
+def _check_every_job_saves(config: TuningConfig) -> None:
+    if any(
+        has_token(part, SAVE_METRICS_PARAM)
+        for word in config.words
+        for part in word.parts
+        if isinstance(part, str)
+    ):
+        return
+    for spec in expand(config):
+        if not any(has_token(word, SAVE_METRICS_PARAM) for word in spec.argv):
+            chosen = ", ".join(f"{n}={v}" for n, v in spec.settings)
+            where = f"the job with {chosen}" if chosen else "the command"
+            raise GrammarError(
+                config.lines[-1][0],
+                f"SAVE_METRICS_PARAM is missing from {where}; without a result file nobody knows "
+                "how a job ended, so add e.g. --save_metrics_param=SAVE_METRICS_PARAM",
+            )
+
+
+def _setting_names(words: tuple[Word, ...]) -> list[str]:
+    """A name for each brace: the flag it is the value of, made unique by a number."""
+    names: list[str] = []
+    flag = "argument"
+    for word in words:
+        for position, part in enumerate(word.parts):
+            if isinstance(part, str):
+                if position == 0 and part.startswith("-"):
+                    flag = part.lstrip("-").split("=")[0] or flag
+                continue
+            name = _flag_inside(part) if position == 0 else None
+            names.append(_unique(name or flag, names))
+    return names
+
+
+def _flag_inside(brace: Brace) -> str | None:
+    """Flag name of a list of whole flags such as ``{--memory_map, }``."""
+    for words in brace.alternatives:
+        if words and re.match(r"--?[A-Za-z]", words[0]):
+            return words[0].lstrip("-").split("=")[0]
+    return None
+
+
+def _unique(name: str, taken: list[str]) -> str:
+    if name not in taken:
+        return name
+    return next(f"{name}_{n}" for n in itertools.count(2) if f"{name}_{n}" not in taken)
+
+
+def _setting_value(brace: Brace, words: tuple[str, ...]) -> str:
+    """The alternative as text; a flag that is there or not reads ``true`` or ``false``."""
+    flags = [a for a in brace.alternatives if a]
+    if (
+        len(brace.alternatives) == 2
+        and len(flags) == 1
+        and re.fullmatch(r"--?[A-Za-z]\w*", " ".join(flags[0]))
+    ):
+        return "true" if words else "false"
+    return " ".join(words)

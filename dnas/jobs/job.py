@@ -1,0 +1,175 @@
+"""What a job is: a :class:`JobSpec` says what to run, a :class:`Job` adds where it stands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dnas.runs import SAMPLED, SUPERNET, JobFolder
+
+#: The kinds of job in the order in which they are served.
+KINDS = (SUPERNET, SAMPLED)
+
+#: Longest readable part of a job's name; index and hash come on top.
+_LONGEST_LABEL = 80
+
+
+class State(StrEnum):
+    """Where a job stands; the value is what ``status.json`` holds."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the manager is done with the job in this session."""
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """One job to run. Two equal identities are the same job, also after a restart."""
+
+    kind: str
+    """``SUPERNET`` or ``SAMPLED``: the queue it stands in and the folder it goes to."""
+    argv: tuple[str, ...]
+    """The command, word by word, tokens such as ``GPU_ID_PARAM`` not yet filled in."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What the brace lists chose for this job: (flag name without dashes, value)."""
+    architecture: str | None = None
+    """Path of the architecture file that ``SAMPLED_ARCH_PARAM`` stands for."""
+    canonical_id: str | None = None
+    """Canonical id of that architecture."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r} is not one of {', '.join(KINDS)}")
+        if not self.argv:
+            raise ValueError("argv is empty: a job needs a command")
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that makes this job another job, the architecture's path left out."""
+        return _hash([self.kind, list(self.argv), [list(s) for s in self.settings], *self._arch])
+
+    @property
+    def template_hash(self) -> str:
+        """Eight hex digits of the command template and the architecture it is for."""
+        return _hash([list(self.argv), *self._arch])[:8]
+
+    @property
+    def _arch(self) -> list[str]:
+        return [] if self.canonical_id is None else [self.canonical_id]
+
+    def name(self, index: int) -> str:
+        """A readable and unique folder name, e.g. ``0003-weights_lr=0.5-ab12cd34``.
+
+        Args:
+            index: Position of the job among those of its kind.
+        """
+        parts = [f"{name}={value}" for name, value in self.settings]
+        if self.canonical_id is not None:
+            parts.insert(0, f"arch={self.canonical_id[:12]}")
+        label = re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join(parts))[:_LONGEST_LABEL].strip("-_.")
+        return "-".join(part for part in (f"{index:04d}", label, self.template_hash) if part)
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A job in a run folder and where it stands. Only the manager changes it."""
+
+    spec: JobSpec
+    id: str
+    """Name of its folder."""
+    folder: JobFolder
+    state: State = State.QUEUED
+    reason: str = ""
+    """Why it is in this state, for people."""
+    attempts: int = 0
+    """How often it was started, over all restarts of the manager."""
+    out_of_memory: int = 0
+    """How often it ran out of memory under this manager."""
+    preempted: int = 0
+    """How often it stopped for another attempt under this manager."""
+    device: str | None = None
+    """Device it runs on, or ran on last, e.g. ``gpu 0``."""
+    pid: int | None = None
+    process_mark: str | None = None
+    """Start time of the process, which tells it from a later one with the same pid."""
+    host: str | None = None
+    started: float | None = None
+    """Unix time of the last start."""
+    ended: float | None = None
+    """Unix time of the last end."""
+    exit_code: int | None = None
+    log_offset: int = 0
+    """Bytes of the log that belong to earlier attempts."""
+
+    @property
+    def kind(self) -> str:
+        """``SUPERNET`` or ``SAMPLED``."""
+        return self.spec.kind
+
+    @property
+    def alone(self) -> bool:
+        """Whether it needs a device of its own, because it ran out of memory sharing one."""
+        return self.out_of_memory > 0
+
+    def description(self) -> dict[str, object]:
+        """Content of ``job.json``; ``template`` is what a restart compares."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "argv": list(self.spec.argv),
+            "settings": dict(self.spec.settings),
+            "architecture": self.spec.architecture,
+            "canonical_id": self.spec.canonical_id,
+            "identity": self.spec.identity,
+        }
+
+    def status(self) -> dict[str, object]:
+        """Content of ``status.json``."""
+        return {
+            "state": str(self.state),
+            "attempts": self.attempts,
+            "slot": self.device,
+            "pid": self.pid,
+            "process_mark": self.process_mark,
+            "host": self.host,
+            "reason": self.reason,
+            "started": self.started,
+            "ended": self.ended,
+            "exit_code": self.exit_code,
+            "log_offset": self.log_offset,
+        }
+
+
+def spec_from_description(description: Mapping[str, object]) -> JobSpec:
+    """Read a spec back from the content of ``job.json``.
+
+    Raises:
+        KeyError, TypeError, ValueError: The content is not that of a job file.
+    """
+    argv, settings = description["argv"], description["settings"]
+    if not isinstance(argv, list) or not isinstance(settings, dict):
+        raise TypeError("argv must be a list and settings an object")
+    architecture, canonical = description.get("architecture"), description.get("canonical_id")
+    return JobSpec(
+        kind=str(description["kind"]),
+        argv=tuple(str(word) for word in argv),
+        settings=tuple((str(name), str(value)) for name, value in settings.items()),
+        architecture=None if architecture is None else str(architecture),
+        canonical_id=None if canonical is None else str(canonical),
+    )
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
