@@ -1,12 +1,14 @@
 """Packaging of dnas; tool settings are in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="dnas",
     version="0.1.0",
     description="Differentiable and weight-sharing neural architecture search for recommenders",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["dnas", "dnas.*", "supernets", "supernets.*"]),

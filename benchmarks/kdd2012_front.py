@@ -42,21 +42,8 @@ from supernets.config import DLRMSpaceConfig
 
 logger = logging.getLogger("kdd2012_front")
 
-#: ``impression`` is known only together with the clicks, so it is no feature.
-SCHEMA = {
-    "label": "click",
-    "dense": ["depth", "position"],
-    "categorical": [
-        "url_hash",
-        "ad_id",
-        "advertiser_id",
-        "query_id",
-        "keyword_id",
-        "title_id",
-        "description_id",
-        "user_id",
-    ],
-}
+#: Leaves out ``impression``, which is known only together with the clicks.
+SCHEMA = Path(__file__).parent.parent / "configs" / "kdd2012_schema.json"
 SPACE = DLRMSpaceConfig(
     embedding_dimension=8,
     arch_mlp_bot=(32,),
@@ -176,7 +163,7 @@ def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
         DataConfig(
             data_set="table",
             raw_data=settings.data,
-            schema=settings.schema,
+            schema=str(SCHEMA),
             data_cache=settings.cache,
             split="random",
             split_seed=split_seed,
@@ -186,7 +173,11 @@ def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
     )
     split = Split(data, settings, split_seed)
     full_rows = sum(data.spec.cardinalities)
-    results: dict[str, Any] = {"seed": split_seed, "full": split.best([data.spec.cardinalities]), "budgets": {}}
+    results: dict[str, Any] = {
+        "seed": split_seed,
+        "full": split.best([data.spec.cardinalities]),
+        "budgets": {},
+    }
     for factor in settings.factors:
         target = full_rows / factor
         entry = {
@@ -260,8 +251,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     settings = parser.parse_args()
     settings.out.mkdir(parents=True, exist_ok=True)
-    settings.schema = str(settings.out / "schema.json")
-    write_json(settings.schema, SCHEMA)
     logging.basicConfig(level="WARNING")
     with ProcessPoolExecutor(settings.workers) as pool:
         jobs = [pool.submit(one_split, seed, settings) for seed in settings.seeds]

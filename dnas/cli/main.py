@@ -23,7 +23,9 @@ COMMANDS = {
 def usage() -> str:
     """The help text."""
     lines = [f"  {name:9} {text}" for name, (_, text) in COMMANDS.items()]
-    return "usage: dnas COMMAND ...\n\n" + "\n".join(lines) + "\n\ndnas COMMAND --help tells more.\n"
+    return (
+        "usage: dnas COMMAND ...\n\n" + "\n".join(lines) + "\n\ndnas COMMAND --help tells more.\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dnas.cli.tune import conclude, guarded
+from dnas.cli.tune import conclude, logged
 from dnas.errors import ConfigError, DnasError
 from dnas.files import read_json
 from dnas.jobs.config import TuningConfig, expand, template_hash
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
     parser.add_argument("--no_report", action="store_true", help="train only")
     options = parser.parse_args(argv)
-    return guarded(lambda: _pipeline(options))
+    return logged(lambda: _pipeline(options))
 
 
 def _pipeline(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnas.errors import EXIT_USER_ERROR, DnasError
+from dnas.cli.run import guarded
 from dnas.runs import RunFolder
 
 
@@ -33,13 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Here, so that `dnas --help` does not wait seconds for pandas and seaborn.
     from dnas.reporting import make_report
 
-    try:
-        text = make_report(RunFolder(arguments.run_folder))
-    except DnasError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_USER_ERROR
-    sys.stdout.write(text)
-    return 0
+    def body() -> int:
+        sys.stdout.write(make_report(RunFolder(arguments.run_folder)))
+        return 0
+
+    return guarded(body)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from dnas.errors import EXIT_USER_ERROR, DnasError
 
 
-def guarded(main: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
-    """Call ``main`` with the words after the program's name.
-
-    Returns:
-        Its exit code, or ``EXIT_USER_ERROR`` after printing a DnasError's message.
-    """
+def guarded(body: Callable[[], int]) -> int:
+    """The exit code of ``body``; for a DnasError its message on standard error, and code 2."""
     try:
-        return main(sys.argv[1:] if argv is None else argv)
+        return body()
     except DnasError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USER_ERROR

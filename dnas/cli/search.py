@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,7 +145,7 @@ class SearchFlags:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``train_dnas.py`` and ``dnas search``."""
-    return guarded(_main, argv)
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 
 def _main(argv: Sequence[str]) -> int:

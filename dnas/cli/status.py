@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnas.errors import EXIT_USER_ERROR, DnasError
+from dnas.cli.run import guarded
 from dnas.reporting import status_text
 from dnas.runs import RunFolder
 
@@ -28,13 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run_folder", type=Path, help="such as runs/<experiment>")
     arguments = parser.parse_args(argv)
-    try:
-        text = status_text(RunFolder(arguments.run_folder))
-    except DnasError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_USER_ERROR
-    sys.stdout.write(text)
-    return 0
+
+    def body() -> int:
+        sys.stdout.write(status_text(RunFolder(arguments.run_folder)))
+        return 0
+
+    return guarded(body)
 
 
 if __name__ == "__main__":

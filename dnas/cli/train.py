@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,7 @@ class TrainFlags:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``train_sampled.py`` and ``dnas train``."""
-    return guarded(_main, argv)
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 
 def _main(argv: Sequence[str]) -> int:

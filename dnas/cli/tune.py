@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dnas.errors import EXIT_USER_ERROR, DnasError, JobError
+from dnas.cli.run import guarded
+from dnas.errors import JobError
 from dnas.jobs.config import SAMPLED_ARCH_PARAM, load_config
 from dnas.jobs.experiment import check_experiment_id, record_experiment
 from dnas.jobs.job import KINDS, Job, JobSpec, State
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
     options = parser.parse_args(argv)
-    return guarded(lambda: _tune(options))
+    return logged(lambda: _tune(options))
 
 
 def _tune(options: argparse.Namespace) -> int:
@@ -86,8 +87,8 @@ def conclude(outcome: Outcome) -> int:
     return outcome.exit_code
 
 
-def guarded(body: Callable[[], int]) -> int:
-    """Run a script's body: progress goes to stderr, and mistakes end in a message, not a trace."""
+def logged(body: Callable[[], int]) -> int:
+    """Run a script's body with its progress on stderr; mistakes end in a message, not a trace."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger("dnas")
@@ -95,10 +96,7 @@ def guarded(body: Callable[[], int]) -> int:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
-        return body()
-    except DnasError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_USER_ERROR
+        return guarded(body)
     except KeyboardInterrupt:
         # Only before the first job and after the last one: while jobs run the manager takes it.
         sys.stderr.write("stopped by SIGINT\n")
