@@ -45,7 +45,7 @@ class JobFolder:
 
     @property
     def config(self) -> Path:
-        """The job's resolved configuration, every flag with its value."""
+        """The job's resolved configuration, every flag with its value, as ``--config`` reads it."""
         return self.path / "config.json"
 
     @property

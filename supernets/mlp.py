@@ -264,6 +264,8 @@ class MLPSuperNet(SuperNet):
     def trim(self, architecture: Architecture) -> Architecture:
         """Keep the decisions of the nodes on the chain only."""
         own = {key for choice in self.choices.values() for key in choice.keys}
+        if not own & set(architecture):
+            return architecture  # a supernet around this one left it out
         on_chain = set()
         node = 0
         for number in range(len(self.plans) - 1, -1, -1):

@@ -156,8 +156,13 @@ def run_job(
     started = time.monotonic()
     folder = flags.folder()
     folder.path.mkdir(parents=True, exist_ok=True)
-    write_json(folder.config, {"settings": settings, "versions": versions()})
-    common = {"kind": kind, "experiment_id": flags.experiment_id, "settings": settings}
+    write_json(folder.config, settings)
+    common = {
+        "kind": kind,
+        "experiment_id": flags.experiment_id,
+        "settings": settings,
+        "versions": versions(),
+    }
 
     def finish(status: str, code: int, **fields: Any) -> int:
         write_json(

@@ -53,6 +53,9 @@ class Architecture(Mapping[str, Option]):
     def __len__(self) -> int:
         return len(self._decisions)
 
+    def __reduce__(self) -> tuple[type[Architecture], tuple[dict[str, Option]]]:
+        return Architecture, (dict(self._decisions),)  # the proxy itself cannot be copied
+
     def __hash__(self) -> int:
         return hash(self.id)
 

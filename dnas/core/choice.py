@@ -56,6 +56,12 @@ class Choice(nn.Module):
             present = [option for option in row if option is not None]
             if not present:
                 raise ArchitectureError(f"choice {name!r}: decision {decision!r} has no options")
+            odd = [option for option in present if type(option) not in (int, float, str, bool)]
+            if odd:
+                raise ArchitectureError(
+                    f"choice {name!r}: decision {decision!r}: option {odd[0]!r} is a "
+                    f"{type(odd[0]).__name__}; give an int, float, str or bool (of numpy: .item())"
+                )
             if len(set(present)) != len(present):
                 raise ArchitectureError(
                     f"choice {name!r}: decision {decision!r} has equal options in {tuple(row)}; "
@@ -95,7 +101,8 @@ class Choice(nn.Module):
 
     def entropy(self) -> Tensor:
         """Mean entropy of the decisions in [0, 1], see ``sampling.normalized_entropy``."""
-        return normalized_entropy(self.probabilities(), self.valid)
+        with torch.no_grad():
+            return normalized_entropy(self.probabilities(), self.valid)
 
     def soft_sample(
         self, temperature: float, batch_size: int, generator: torch.Generator | None = None
@@ -117,8 +124,9 @@ class Choice(nn.Module):
             logits = self.logits()
             if most_likely:
                 # argmax leaves ties to the backend; the first maximum is the same everywhere.
+                columns = torch.arange(logits.shape[1], device=logits.device)
                 is_max = logits == logits.amax(dim=-1, keepdim=True)
-                return is_max.to(torch.uint8).argmax(dim=-1)
+                return torch.where(is_max, columns, logits.shape[1]).amin(dim=-1)
             return categorical_draw(logits, generator)
 
     def one_hot(self, indices: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ def calculate_weighted_sum(weights: Tensor, mats: Sequence[Tensor]) -> Tensor:
 
     Args:
         weights: ``(B, n)`` one weight for each row and operator, or ``(1, n)`` shared by all rows.
-        mats: n tensors of one shape ``(B, ...)``.
+        mats: n tensors of one shape ``(B, ...)``; one for every column, also for options that
+            this decision lacks (their weight is 0).
 
     Returns:
         ``(B, ...)`` in the dtype of ``mats``.

@@ -84,7 +84,8 @@ class SuperNet(nn.Module, ABC):
         """Drop the decisions that have no effect in ``architecture``.
 
         The result still selects the same *weights* of the supernet. Nested supernets trim their
-        own decisions; override for a supernet where some decisions make others irrelevant.
+        own decisions; override for a supernet where some decisions make others irrelevant (call
+        ``super().trim`` first, then drop). What is trimmed already must pass unchanged.
         """
         for child in self.nested():
             architecture = child.trim(architecture)
@@ -129,6 +130,11 @@ class SuperNet(nn.Module, ABC):
                         "names of their own"
                     )
                 found[module.name] = module
+        keys = [key for choice in found.values() for key in choice.keys]
+        if len(set(keys)) != len(keys):
+            raise ArchitectureError(
+                "two decisions have the same key name/decision; use other names without slashes"
+            )
         return found
 
     def nested(self) -> Iterator[SuperNet]:
@@ -197,7 +203,10 @@ class SuperNet(nn.Module, ABC):
         return architecture
 
     def random_architecture(self, generator: torch.Generator | None = None) -> Architecture:
-        """A draw in which every option of every decision is equally likely, whatever theta is."""
+        """A draw in which every option of every decision is equally likely, whatever theta is.
+
+        ``generator`` is on the CPU, so that the draws are the same for every device.
+        """
         decisions: dict[str, Option] = {}
         for choice in self.choices.values():
             for key, row in zip(choice.keys, choice.options, strict=True):
@@ -249,7 +258,8 @@ class SuperNet(nn.Module, ABC):
         """Costs by name, each ``(B,)`` (``(1,)`` for a shared sample), differentiable (equation 4).
 
         Adds up the weighted ``option_costs``, the ``fixed_costs`` and the costs of nested
-        supernets. Override when costs of decisions depend on each other.
+        supernets. Override when costs of decisions depend on each other, for example where one
+        decision says whether a nested supernet is there at all.
         """
         totals: dict[str, Tensor] = {}
         batch = sample.batch_size

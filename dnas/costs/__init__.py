@@ -7,6 +7,7 @@ from dnas.costs.penalty import (
     LinearPenalty,
     NoPenalty,
     Penalty,
+    StatelessPenalty,
     make_penalty,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "LinearPenalty",
     "NoPenalty",
     "Penalty",
+    "StatelessPenalty",
     "count_flops",
     "count_params",
     "make_penalty",

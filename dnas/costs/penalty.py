@@ -38,6 +38,16 @@ class Penalty(Protocol):
     def after_step(self, costs: Mapping[str, Tensor]) -> None:
         """Called after each theta step with the costs it was given, detached."""
 
+    def check(self, costs: Mapping[str, float]) -> None:
+        """Called with the expected costs before the search and at every log interval.
+
+        Raises:
+            ConfigError: The penalty has no meaning at these costs.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, as JSON; a checkpoint is resumed only under the same ones."""
+
     def state_dict(self) -> dict[str, Any]:
         """What must be kept for an exact resume."""
 
@@ -54,8 +64,21 @@ def _named(costs: Mapping[str, Tensor], metric: str) -> Tensor:
         ) from None
 
 
-class _Stateless:
+def _log(cost: Tensor) -> Tensor:
+    """log(cost), finite where a soft sample has driven the cost to 0."""
+    return torch.log(cost.clamp_min(torch.finfo(cost.dtype).tiny))
+
+
+class StatelessPenalty:
+    """Base of penalties in which nothing adapts; settings are the public attributes."""
+
     uses_probabilities = False
+
+    def check(self, costs: Mapping[str, float]) -> None:
+        """Any cost will do."""
+
+    def describe(self) -> dict[str, Any]:
+        return {"penalty": type(self).__name__, **vars(self)}
 
     def after_step(self, costs: Mapping[str, Tensor]) -> None:
         """Nothing adapts."""
@@ -67,14 +90,14 @@ class _Stateless:
         """Nothing to restore."""
 
 
-class NoPenalty(_Stateless):
+class NoPenalty(StatelessPenalty):
     """The task loss alone."""
 
     def __call__(self, task_loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
         return task_loss
 
 
-class LinearPenalty(_Stateless):
+class LinearPenalty(StatelessPenalty):
     """``TaskLoss + alpha * mean_batch(log(m * C))``, equation 6 of [Krishna2021dnas]_.
 
     There is no further factor: ``cost_coef`` here is one hundred times as strong as in the
@@ -94,10 +117,10 @@ class LinearPenalty(_Stateless):
 
     def __call__(self, task_loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
         cost = _named(costs, self.metric)
-        return task_loss + self.cost_coef * torch.log(cost * self.cost_multiplier).mean()
+        return task_loss + self.cost_coef * _log(cost * self.cost_multiplier).mean()
 
 
-class ExponentialPenalty(_Stateless):
+class ExponentialPenalty(StatelessPenalty):
     """``TaskLoss * alpha * mean_batch(log(m * C) ** beta)``, equation 5 of [Krishna2021dnas]_.
 
     The exponent applies to the logarithm, as printed and as in the authors' code. ``m * C`` must
@@ -121,8 +144,18 @@ class ExponentialPenalty(_Stateless):
         self.metric = metric
 
     def __call__(self, task_loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
-        log_cost = torch.log(_named(costs, self.metric) * self.cost_multiplier)
+        log_cost = _log(_named(costs, self.metric) * self.cost_multiplier)
         return task_loss * self.cost_coef * (log_cost**self.cost_exp).mean()
+
+    def check(self, costs: Mapping[str, float]) -> None:
+        """Refuse a cost at which the logarithm is not positive."""
+        cost = costs[self.metric]
+        if cost * self.cost_multiplier <= 1.0:
+            raise ConfigError(
+                f"exponential_cost: {self.metric} is {cost:g}, and log({cost:g} x cost_multiplier "
+                f"{self.cost_multiplier:g}) is not positive, which turns equation 5 round; raise "
+                "cost_multiplier"
+            )
 
 
 class BudgetPenalty:
@@ -159,6 +192,7 @@ class BudgetPenalty:
         for name, target in targets.items():
             _check_positive(f"cost_target for {name}", target)
         _check_positive("cost_dual_rate", rate)
+        _check_positive("rho", rho)
         self.targets = dict(targets)
         self.rate = rate
         self.rho = rho
@@ -166,7 +200,7 @@ class BudgetPenalty:
         self.multipliers: dict[str, Tensor] = {name: torch.zeros(()) for name in targets}
 
     def _violation(self, name: str, costs: Mapping[str, Tensor]) -> Tensor:
-        return torch.log(_named(costs, name).mean() / self.targets[name])
+        return _log(_named(costs, name).mean() / self.targets[name])
 
     def __call__(self, task_loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
         total = task_loss
@@ -180,6 +214,18 @@ class BudgetPenalty:
             else:
                 total = total + multiplier * g + 0.5 * self.rho * g**2
         return total
+
+    def check(self, costs: Mapping[str, float]) -> None:
+        """Any cost can be on its way to the target."""
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "penalty": type(self).__name__,
+            "targets": self.targets,
+            "rate": self.rate,
+            "rho": self.rho,
+            "at_most": self.at_most,
+        }
 
     def after_step(self, costs: Mapping[str, Tensor]) -> None:
         for name in self.targets:

@@ -331,6 +331,6 @@ def _as_batch(item: Any) -> Batch:
     )
 
 
-def as_loader(source: Loader | Iterable[Any]) -> Loader:
-    """``source`` itself if it is a :class:`Loader`, else wrapped in an :class:`IterableLoader`."""
-    return source if isinstance(source, Loader) else IterableLoader(source)
+def as_loader(source: Loader | Iterable[Any], *, seed: int = 0) -> Loader:
+    """``source`` itself if it is a :class:`Loader`, else an :class:`IterableLoader` of it."""
+    return source if isinstance(source, Loader) else IterableLoader(source, seed=seed)

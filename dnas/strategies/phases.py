@@ -58,7 +58,9 @@ def exact(name: str, value: Number) -> Fraction:
         ConfigError: Not a finite number.
     """
     try:
-        return Fraction(value) if isinstance(value, Fraction) else Fraction(str(value))
+        number = value if isinstance(value, Fraction) else Fraction(str(value))
+        # A third as a float is not the number that was meant.
+        return number.limit_denominator(10**6) if isinstance(value, float) else number
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"{name} must be a number, but got {value!r}") from None
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,24 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core import Architecture, Sample, SuperNet
+from dnas.core.sampling import MIN_TEMPERATURE
 from dnas.core.schedules import LrLambda, constant, temperature
-from dnas.costs import NoPenalty, Penalty, make_penalty
+from dnas.costs import BudgetPenalty, NoPenalty, Penalty, make_penalty
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.files import append_json_line, keep_json_lines
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
-from dnas.strategies.phases import THETA, WEIGHTS, Number, Phase, plan_phases
+from dnas.strategies.phases import THETA, WEIGHTS, Number, Phase, exact, plan_phases
 from dnas.strategies.theta_history import ThetaHistory
-from dnas.training.checkpoint import check_fingerprint, load_checkpoint, save_checkpoint
+from dnas.training.checkpoint import (
+    check_fingerprint,
+    load_checkpoint,
+    random_states,
+    restore_random_states,
+    save_checkpoint,
+)
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
 from dnas.training.monitor import LossMonitor
@@ -110,7 +118,7 @@ class SearchManager:
         n_total_s_net_training_epochs: Weights epochs, warm-up included; may be fractional.
         num_warmup_epochs: Weights epochs before theta is trained.
         n_alt_train_amt: Epochs after which to switch between weights and theta.
-        arch_sampling: Theta epochs completed -> architectures to draw then.
+        arch_sampling: Theta epochs completed -> architectures to draw then; default: 4 at the end.
         init_temp: T_0.
         temp_decay: eta in ``tau = T_0 exp(-eta * epoch)``, the epoch counter of Algorithm 1.
         host_device: Where to train.
@@ -215,8 +223,11 @@ class SearchManager:
     ) -> None:
         if sampling_mode not in ("row", "batch"):
             raise ConfigError(f"sampling_mode must be 'row' or 'batch', but got {sampling_mode!r}")
-        if not init_temp > 0:
-            raise ConfigError(f"init_temp must be positive, but got {init_temp}")
+        if not init_temp >= min_temp >= MIN_TEMPERATURE:
+            raise ConfigError(
+                f"init_temp must be at least min_temp, and that at least {MIN_TEMPERATURE}, but "
+                f"got {init_temp} and {min_temp}"
+            )
         if log_every_steps < 1:
             raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
         if valid_dataloader is not None and make_metrics is None:
@@ -226,7 +237,10 @@ class SearchManager:
         self.device = torch.device(host_device)
         self.super_net = super_net.to(self.device)
         self.loss_function = loss_function
-        self.loaders = {WEIGHTS: as_loader(w_dataloader), THETA: as_loader(m_dataloader)}
+        self.loaders = {
+            WEIGHTS: as_loader(w_dataloader, seed=derive_seed(seed, WEIGHTS)),
+            THETA: as_loader(m_dataloader, seed=derive_seed(seed, THETA)),
+        }
         self.valid_loader = None if valid_dataloader is None else as_loader(valid_dataloader)
         self.make_metrics = make_metrics
         self.phases = plan_phases(
@@ -235,7 +249,9 @@ class SearchManager:
             alternate_epochs=n_alt_train_amt,
             w_steps_per_epoch=len(self.loaders[WEIGHTS]),
             m_steps_per_epoch=len(self.loaders[THETA]),
-            arch_sampling=arch_sampling or {},
+            arch_sampling=_at_the_end(n_total_s_net_training_epochs, num_warmup_epochs)
+            if arch_sampling is None
+            else arch_sampling,
         )
         self.init_temp, self.temp_decay, self.min_temp = init_temp, temp_decay, min_temp
         self.update_temp_every_step = update_temp_every_step
@@ -252,15 +268,13 @@ class SearchManager:
         self.folder = (
             folder if isinstance(folder, JobFolder) or folder is None else JobFolder(Path(folder))
         )
-        if logfile is not None:
-            handler = logging.FileHandler(logfile)
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-            logging.getLogger("dnas").addHandler(handler)
-
+        self.logfile = logfile
+        # What was frozen before the search stays frozen, in it and after it.
+        self._requires_grad = {p: p.requires_grad for p in self.super_net.parameters()}
         self.optimizers = {
             WEIGHTS: self._optimizer(
                 w_optim_class,
-                (w_optim_params_func or SuperNet.weight_parameters)(self.super_net),
+                (w_optim_params_func or _trainable_weights)(self.super_net),
                 weights_initial_lrs,
                 w_optim_init_params,
             ),
@@ -276,8 +290,13 @@ class SearchManager:
             THETA: list(mask_lr_lambdas or [constant()] * len(mask_initial_lrs)),
         }
         self._check_parameters()
+        self._norm_momentum = {
+            module: module.momentum
+            for module in self.super_net.modules()
+            if isinstance(module, nn.modules.batchnorm._NormBase)
+        }
         self.penalty = penalty or make_penalty(
-            self._known_costs(),
+            list(self._expected_costs()),
             use_hw_cost=use_hw_cost,
             exponential_cost=exponential_cost,
             cost_exp=cost_exp,
@@ -305,6 +324,7 @@ class SearchManager:
             Preempted: ``should_stop`` said so; a checkpoint is saved.
         """
         self._resume()
+        self.penalty.check(self._expected_costs())
         if self.position.global_step == 0:
             self.history.record(0, 0.0)
             logger.info(
@@ -315,10 +335,15 @@ class SearchManager:
                 sum(p.numel() for p in self.optimizers[THETA].parameters()),
             )
         total_steps = sum(phase.steps for phase in self.phases)
-        with Progress("search", total_steps, self.position.global_step) as progress:
+        with (
+            logging_to(self.logfile),
+            self._phases_undone(),
+            Progress("search", total_steps, self.position.global_step) as progress,
+        ):
             while self.position.phase < len(self.phases):
                 self._run_phase(self.phases[self.position.phase], progress)
                 self._end_phase(self.phases[self.position.phase])
+        self._report_targets()
         self._sample_random()
         return SearchResult(
             tuple(self.position.sampled), self.position.validation, self.position.global_step
@@ -341,7 +366,7 @@ class SearchManager:
         sample = self.super_net.soft_sample(tau, rows, self.noise)
         outputs = self.super_net(*batch.inputs, sample=sample)
         task_loss = self.loss_function(outputs, batch.labels)
-        if kind == THETA and not isinstance(self.penalty, NoPenalty):
+        if kind == THETA and type(self.penalty) is not NoPenalty:
             basis = (
                 self.super_net.probability_sample() if self.penalty.uses_probabilities else sample
             )
@@ -402,12 +427,14 @@ class SearchManager:
             if position.step == phase.stop or position.global_step % self.log_every_steps == 0:
                 mean = self._log_interval(phase, tau, time.monotonic() - started)
                 progress.note(phase=phase.kind, loss=mean)
-                if time.monotonic() - saved > self.checkpoint_every_s:
+                due = time.monotonic() - saved > self.checkpoint_every_s
+                if due and position.step < phase.stop:
                     self._checkpoint()
                     saved = time.monotonic()
 
     def _end_phase(self, phase: Phase) -> None:
         position = self.position
+        self._check_theta()
         self._validate(phase)
         if phase.samples:
             position.sampled += self.sample_archs(phase.samples, position.phase)
@@ -419,10 +446,57 @@ class SearchManager:
 
     def _train_only(self, kind: str) -> None:
         """No gradients for what this phase does not train: neither computed nor applied."""
-        for other, optimizer in self.optimizers.items():
-            optimizer.zero_grad()
-            for parameter in optimizer.parameters():
-                parameter.requires_grad_(other == kind)
+        self.super_net.zero_grad(set_to_none=True)
+        trained = {id(parameter) for parameter in self.optimizers[kind].parameters()}
+        for parameter in self.super_net.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        for module, momentum in self._norm_momentum.items():
+            # Running statistics belong to the weights: theta's data must not enter them.
+            module.momentum = momentum if kind == WEIGHTS else 0.0
+
+    @contextmanager
+    def _phases_undone(self) -> Iterator[None]:
+        """Afterwards, whatever the phases have switched off is as it was before the search."""
+        try:
+            yield
+        finally:
+            for parameter, flag in self._requires_grad.items():
+                parameter.requires_grad_(flag)
+            for module, momentum in self._norm_momentum.items():
+                module.momentum = momentum
+
+    def _check_theta(self) -> None:
+        for name, theta in self.super_net.theta_parameters.items():
+            if not bool(torch.isfinite(theta).all()):
+                raise DivergenceError(
+                    f"theta of choice {name!r} is not finite after step "
+                    f"{self.position.global_step}; lower arch_params_lr or check the costs",
+                    step=self.position.global_step,
+                    last_good={},
+                )
+
+    def _expected_costs(self) -> dict[str, float]:
+        """Mean costs of sampled architectures."""
+        with torch.no_grad():
+            costs = self.super_net.expected_cost(self.super_net.probability_sample())
+        return {name: float(cost.mean()) for name, cost in costs.items()}
+
+    def _report_targets(self) -> None:
+        if not isinstance(self.penalty, BudgetPenalty):
+            return
+        costs = self._expected_costs()
+        for name, target in self.penalty.targets.items():
+            ratio = costs[name] / target
+            missed = ratio > 1.05 or (ratio < 0.95 and not self.penalty.at_most)
+            logger.log(
+                logging.WARNING if missed else logging.INFO,
+                "%s: sampled architectures cost %.6g %s on average, %.3f of the target%s",
+                self.experiment_id,
+                costs[name],
+                name,
+                ratio,
+                "; train theta for longer, or the space may not reach it" if missed else "",
+            )
 
     def _temperature(self, phase: Phase, step: int) -> float:
         at = step if self.update_temp_every_step else phase.start
@@ -432,8 +506,8 @@ class SearchManager:
         position = self.position
         mean = self.monitors[phase.kind].read(position.global_step)
         self.history.record(position.global_step, position.theta_epochs)
-        with torch.no_grad():
-            costs = self.super_net.expected_cost(self.super_net.probability_sample())
+        costs = self._expected_costs()
+        self.penalty.check(costs)
         self._write_metrics(
             {
                 "event": "interval",
@@ -443,7 +517,7 @@ class SearchManager:
                 "theta_epochs": round(position.theta_epochs, 6),
                 "temperature": tau,
                 "task_loss": mean,
-                "cost": {name: float(cost.mean()) for name, cost in costs.items()},
+                "cost": costs,
                 "entropy": self.history.moments[-1]["entropy"],
                 "seconds": round(seconds, 3),
             }
@@ -556,10 +630,6 @@ class SearchManager:
                     f"{len(optimizer.initial_lrs)} {kind} parameter groups"
                 )
 
-    def _known_costs(self) -> list[str]:
-        with torch.no_grad():
-            return sorted(self.super_net.expected_cost(self.super_net.probability_sample()))
-
     # ------------------------------------------------------------------ files
 
     def _write_metrics(self, line: dict[str, Any]) -> None:
@@ -572,7 +642,18 @@ class SearchManager:
             "phases": [f"{p.kind} {p.start}-{p.stop} samples {p.samples}" for p in self.phases],
             "choices": {n: [list(r) for r in c.options] for n, c in self.super_net.choices.items()},
             "seed": self.seed,
-            "penalty": type(self.penalty).__name__,
+            "penalty": self.penalty.describe(),
+            "device": self.device.type,
+            "optimizers": {kind: o.describe() for kind, o in self.optimizers.items()},
+            "temperature": [
+                self.init_temp,
+                self.temp_decay,
+                self.min_temp,
+                self.update_temp_every_step,
+            ],
+            "sampling_mode": self.sampling_mode,
+            "clip_grad_norm_value": self.clip_grad_norm_value,
+            "update_lrs_every_step": self.update_lrs_every_step,
         }
 
     def _checkpoint(self) -> None:
@@ -588,7 +669,7 @@ class SearchManager:
                 "monitors": {kind: m.state_dict() for kind, m in self.monitors.items()},
                 "penalty": self.penalty.state_dict(),
                 "noise": self.noise.get_state(),
-                "torch_rng": torch.get_rng_state(),
+                "random": random_states(self.device),
                 "history": self.history.state_dict(),
                 "phase": position.phase,
                 "step": position.step,
@@ -609,7 +690,7 @@ class SearchManager:
     def _resume(self) -> None:
         if self.folder is None or not self.folder.checkpoint.exists():
             return
-        state = load_checkpoint(self.folder.checkpoint, self.device)
+        state = load_checkpoint(self.folder.checkpoint)
         check_fingerprint(self.folder.checkpoint, state["fingerprint"], self._fingerprint())
         self.super_net.load_state_dict(state["super_net"])
         for kind in (WEIGHTS, THETA):
@@ -617,7 +698,7 @@ class SearchManager:
             self.monitors[kind].load_state_dict(state["monitors"][kind])
         self.penalty.load_state_dict(state["penalty"])
         self.noise.set_state(state["noise"])
-        torch.set_rng_state(state["torch_rng"])
+        restore_random_states(state["random"], self.device)
         self.history.load_state_dict(state["history"])
         self.position = _Position(
             phase=state["phase"],
@@ -637,3 +718,33 @@ class SearchManager:
             self.folder.metrics, lambda line: line.get("step", 0) <= self.position.global_step
         )
         logger.info("%s: going on from step %d", self.experiment_id, self.position.global_step)
+
+
+def _at_the_end(total_epochs: Number, warmup_epochs: Number) -> dict[Any, int]:
+    """Four architectures when theta has had all its epochs."""
+    end = exact("n_total_s_net_training_epochs", total_epochs)
+    return {end - exact("num_warmup_epochs", warmup_epochs): 4}
+
+
+def _trainable_weights(super_net: SuperNet) -> list[nn.Parameter]:
+    return [parameter for parameter in super_net.weight_parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def logging_to(path: str | Path | None) -> Iterator[None]:
+    """Append this library's log lines to ``path`` meanwhile."""
+    if path is None:
+        yield
+        return
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    library = logging.getLogger("dnas")
+    level = library.level
+    library.addHandler(handler)
+    library.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        library.removeHandler(handler)
+        library.setLevel(level)
+        handler.close()

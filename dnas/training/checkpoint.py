@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dnas.errors import JobError
@@ -15,17 +16,43 @@ from dnas.files import replacing
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, strings, lists, dicts) by write-then-rename."""
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(_plain(state), temporary)
 
 
-def load_checkpoint(path: str | Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint onto ``device``.
+def random_states(device: torch.device) -> dict[str, Any]:
+    """States of the global generators of the CPU and of ``device``."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set the global generators to what ``random_states`` gave."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` without numpy scalars, which a checkpoint read without unpickling cannot hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(entry) for entry in value)
+    return value
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint, onto the CPU.
 
     Raises:
         JobError: The file is not a checkpoint of this library.
     """
     try:
-        # On the CPU first: generator states must stay there, and modules copy to their device.
+        # Generator states must stay on the CPU; modules copy to their device.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise JobError(

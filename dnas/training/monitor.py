@@ -14,8 +14,8 @@ class LossMonitor:
     """Accumulates losses on the device; reads them once an interval.
 
     A loss that is not finite is remembered with its step and the last finite one, and ends the run
-    at the next reading. So does an interval whose mean exceeds ``factor`` times that of the first
-    interval: a diverged run is a failure, not a result of 20.55.
+    at the next reading. So does an interval whose mean exceeds that of the first interval by
+    ``factor`` times its size: a diverged run is a failure, not a result of 20.55.
 
     Args:
         device: Where the losses are.
@@ -67,10 +67,11 @@ class LossMonitor:
         self._reset()
         if self.reference is None:
             self.reference = mean
-        elif mean > self.factor * max(self.reference, 1e-3):
+        elif mean > self.reference + self.factor * max(abs(self.reference), 1e-3):
             raise DivergenceError(
-                f"the mean loss before step {step} is {mean:.6g}, more than {self.factor:g} times "
-                f"the {self.reference:.6g} of the first interval; lower the learning rate",
+                f"the mean loss before step {step} is {mean:.6g}, far above the "
+                f"{self.reference:.6g} of the first interval; lower the learning rate, or raise "
+                f"divergence_factor ({self.factor:g})",
                 step=step,
                 last_good={"loss": last_good},
             )

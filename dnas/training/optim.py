@@ -31,7 +31,8 @@ def sparse_parameter_ids(module: nn.Module) -> set[int]:
     return {
         id(child.weight)
         for child in module.modules()
-        if getattr(child, "sparse", False) is True and isinstance(child.weight, nn.Parameter)
+        if getattr(child, "sparse", False) is True
+        and isinstance(getattr(child, "weight", None), nn.Parameter)
     }
 
 
@@ -107,6 +108,21 @@ class OptimizerSet:
             f"optimizer {name} cannot update embeddings with sparse gradients; use SGD, Adagrad "
             "or Adam"
         )
+
+    def describe(self) -> list[Any]:
+        """Classes, initial learning rates and settings, as JSON."""
+        return [
+            [
+                type(optimizer).__name__,
+                [self.initial_lrs[number] for number in numbers],
+                {
+                    key: value
+                    for key, value in optimizer.defaults.items()
+                    if key != "lr" and isinstance(value, int | float | str | bool)
+                },
+            ]
+            for optimizer, numbers in self.members
+        ]
 
     def set_lr(self, epoch: float, lambdas: Sequence[LrLambda]) -> None:
         """Set each group's learning rate to its initial rate times ``lambda(epoch)``."""

@@ -20,7 +20,13 @@ from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.files import append_json_line, keep_json_lines, replacing
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
-from dnas.training.checkpoint import check_fingerprint, load_checkpoint, save_checkpoint
+from dnas.training.checkpoint import (
+    check_fingerprint,
+    load_checkpoint,
+    random_states,
+    restore_random_states,
+    save_checkpoint,
+)
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
 from dnas.training.monitor import LossMonitor
@@ -129,7 +135,15 @@ class StandaloneTrainer:
             sparse=sparse_parameter_ids(self.model),
         )
         self.monitor = LossMonitor(self.device, factor=divergence_factor)
-        self.fingerprint = {"stops": list(self.stops), "lr": lr, **(fingerprint or {})}
+        self.fingerprint = {
+            "stops": list(self.stops),
+            "optimizer": getattr(optimizer_class, "__name__", str(optimizer_class)),
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "clip_grad_norm_value": clip_grad_norm_value,
+            "device": self.device.type,
+            **(fingerprint or {}),
+        }
         self.result = StandaloneResult()
         self.step = 0
         self._segment: list[tuple[float, int]] = []  # mean loss and steps since the evaluation
@@ -268,7 +282,7 @@ class StandaloneTrainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "monitor": self.monitor.state_dict(),
-                "torch_rng": torch.get_rng_state(),
+                "random": random_states(self.device),
                 "step": self.step,
                 "segment": [list(entry) for entry in self._segment],
                 "best_epoch": self.result.best_epoch,
@@ -283,12 +297,12 @@ class StandaloneTrainer:
     def _resume(self) -> None:
         if self.folder is None or not self.folder.checkpoint.exists():
             return
-        state = load_checkpoint(self.folder.checkpoint, self.device)
+        state = load_checkpoint(self.folder.checkpoint)
         check_fingerprint(self.folder.checkpoint, state["fingerprint"], self.fingerprint)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.monitor.load_state_dict(state["monitor"])
-        torch.set_rng_state(state["torch_rng"])
+        restore_random_states(state["random"], self.device)
         self.step = state["step"]
         self._segment = [(mean, count) for mean, count in state["segment"]]
         self.result = StandaloneResult(
