@@ -130,13 +130,12 @@ class Split:
             num_warmup_epochs="0.5",
             n_alt_train_amt="0.1",
             arch_sampling={},
-            init_temp=0.5,
+            init_temp=0.2,
             temp_decay=0.15,
             w_optim_class=torch.optim.Adagrad,
             weights_initial_lrs=[self.settings.search_lr],
             mask_initial_lrs=[self.settings.theta_lr],
             cost_target={"embedding_rows": target_rows},
-            cost_dual_rate=2e-3,
             seed=self.seed,
         ).train_dnas()
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "draws", target_rows))
@@ -180,10 +179,9 @@ class Split:
         return tuple(max(int(count / factor), 1) for count in self.data.spec.cardinalities)
 
 
-def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
-    """All contenders on one split."""
-    torch.set_num_threads(1)
-    data = prepare(
+def prepare_split(settings: argparse.Namespace, split_seed: int) -> PreparedData:
+    """The data, split at random: 60 % train (half weights, half theta), 20 % each to judge."""
+    return prepare(
         DataConfig(
             data_set="table",
             raw_data=settings.data,
@@ -195,6 +193,12 @@ def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
             weights_training_proportion=0.5,
         )
     )
+
+
+def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
+    """All contenders on one split."""
+    torch.set_num_threads(1)
+    data = prepare_split(settings, split_seed)
     split = Split(data, settings, split_seed)
     full_rows = sum(data.spec.cardinalities)
     results: dict[str, Any] = {

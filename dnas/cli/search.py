@@ -103,7 +103,7 @@ class SearchFlags:
     """Targets, one for each cost_metric; replace equations 5 and 6."""
     cost_at_most: bool = False
     """Targets are ceilings: nothing pushes a cheaper architecture up to them."""
-    cost_dual_rate: float = 0.001
+    cost_dual_rate: float = 0.01
     """Step of the targets' multipliers."""
     sample_most_likely: bool = True
     """Also train the most likely architecture."""

@@ -183,8 +183,8 @@ class BudgetPenalty:
         self,
         targets: Mapping[str, float],
         *,
-        rate: float = 0.001,
-        rho: float = 0.02,
+        rate: float = 0.01,
+        rho: float = 0.5,
         at_most: bool = False,
     ) -> None:
         if not targets:
@@ -250,7 +250,7 @@ def make_penalty(
     cost_multiplier: float = 1.0,
     cost_metric: str | None = None,
     cost_target: Mapping[str, float] | None = None,
-    cost_dual_rate: float = 0.001,
+    cost_dual_rate: float = 0.01,
     cost_at_most: bool = False,
 ) -> Penalty:
     """The penalty that these settings (of the paper's Table I, and targets) ask for.

@@ -204,7 +204,7 @@ class SearchManager:
         cost_multiplier: float = 1.0,
         cost_metric: str | None = None,
         cost_target: Mapping[str, float] | None = None,
-        cost_dual_rate: float = 0.001,
+        cost_dual_rate: float = 0.01,
         cost_at_most: bool = False,
         penalty: Penalty | None = None,
         sampling_mode: str = "row",
