@@ -124,7 +124,8 @@ class ExponentialPenalty(StatelessPenalty):
     """``TaskLoss * alpha * mean_batch(log(m * C) ** beta)``, equation 5 of [Krishna2021dnas]_.
 
     The exponent applies to the logarithm, as printed and as in the authors' code. ``m * C`` must
-    exceed 1, where the logarithm of the cost changes its sign and the product loses its meaning.
+    exceed 1, where the logarithm of the cost changes its sign and the product loses its meaning: on
+    average (``check``), and a row whose sample is cheaper counts as costing 1 / m.
 
     Args:
         cost_coef: alpha.
@@ -144,7 +145,8 @@ class ExponentialPenalty(StatelessPenalty):
         self.metric = metric
 
     def __call__(self, task_loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
-        log_cost = _log(_named(costs, self.metric) * self.cost_multiplier)
+        cost = _named(costs, self.metric) * self.cost_multiplier
+        log_cost = _log(cost).clamp_min(1e-6)
         return task_loss * self.cost_coef * (log_cost**self.cost_exp).mean()
 
     def check(self, costs: Mapping[str, float]) -> None:
@@ -273,6 +275,10 @@ def make_penalty(
     for name in (*(cost_target or ()), *((cost_metric,) if cost_metric else ())):
         if name not in known:
             raise ConfigError(f"cost_metric {name!r}: this search space has {sorted(known)}")
+    if cost_target and (use_hw_cost or exponential_cost):
+        raise ConfigError("cost_target replaces equations 5 and 6: drop use_hw_cost or the targets")
+    if exponential_cost and not use_hw_cost:
+        raise ConfigError("exponential_cost has no effect without use_hw_cost")
     if cost_target:
         return BudgetPenalty(cost_target, rate=cost_dual_rate, at_most=cost_at_most)
     if not use_hw_cost:

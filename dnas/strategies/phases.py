@@ -6,6 +6,7 @@ batch of which is trained once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -111,7 +112,7 @@ def plan_phases(
 
     def add(kind: str, begin: Fraction, end: Fraction, epoch: Fraction, samples: int = 0) -> None:
         per_epoch = w_steps_per_epoch if kind == WEIGHTS else m_steps_per_epoch
-        start, stop = round(begin * per_epoch), round(end * per_epoch)
+        start, stop = _nearest(begin * per_epoch), _nearest(end * per_epoch)
         if start == stop:
             raise ConfigError(
                 f"n_alt_train_amt {float(alternate):g} is less than one step: the {kind} loader "
@@ -134,6 +135,11 @@ def plan_phases(
             f"they end at {valid}{' ...' if len(times) > 12 else ''}"
         )
     return phases
+
+
+def _nearest(steps: Fraction) -> int:
+    """The nearest integer, halves up: round() takes them to even numbers, unevenly spaced."""
+    return math.floor(steps + Fraction(1, 2))
 
 
 def _segments(begin: Fraction, end: Fraction, length: Fraction) -> list[tuple[Fraction, Fraction]]:

@@ -19,7 +19,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from dnas.files import append_json_line, keep_json_lines
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
 from dnas.strategies.phases import THETA, WEIGHTS, Number, Phase, exact, plan_phases
+from dnas.strategies.search_state import SampledArchitecture, SearchPosition, SearchResult
 from dnas.strategies.theta_history import ThetaHistory
 from dnas.training.checkpoint import (
     check_fingerprint,
@@ -47,6 +47,7 @@ from dnas.training.checkpoint import (
 )
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
+from dnas.training.logs import logging_to
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
 from dnas.training.progress import Progress
@@ -57,51 +58,6 @@ logger = logging.getLogger(__name__)
 
 #: Loss of a model's outputs against labels, a scalar mean.
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class SampledArchitecture:
-    """An architecture that the search gave, and where in the search it came from."""
-
-    architecture: Architecture
-    kind: str
-    """``"draw"`` from softmax(theta), ``"most_likely"``, or ``"random"`` (theta ignored)."""
-    step: int
-    theta_epochs: float
-    log_probability: float
-    costs: Mapping[str, float]
-
-    def provenance(self) -> dict[str, Any]:
-        """What an ArchitectureRecord keeps of it."""
-        return {
-            "kind": self.kind,
-            "step": self.step,
-            "theta_epochs": self.theta_epochs,
-            "log_probability": self.log_probability,
-        }
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a finished search gives."""
-
-    architectures: tuple[SampledArchitecture, ...]
-    validation: Mapping[str, float | None] | None
-    """Metrics of the most likely architecture with shared weights at the end, if validated."""
-    steps: int
-
-
-@dataclass
-class _Position:
-    """How far the search is; all that the loop counts."""
-
-    phase: int = 0
-    step: int = 0
-    """Next step of the phase's own counter."""
-    global_step: int = 0
-    theta_epochs: float = 0.0
-    sampled: list[SampledArchitecture] = field(default_factory=list)
-    validation: dict[str, float | None] | None = None
 
 
 class SearchManager:
@@ -228,6 +184,10 @@ class SearchManager:
                 f"init_temp must be at least min_temp, and that at least {MIN_TEMPERATURE}, but "
                 f"got {init_temp} and {min_temp}"
             )
+        if not clip_grad_norm_value > 0:
+            raise ConfigError(
+                f"clip_grad_norm_value must be positive, but got {clip_grad_norm_value}"
+            )
         if log_every_steps < 1:
             raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
         if valid_dataloader is not None and make_metrics is None:
@@ -296,7 +256,7 @@ class SearchManager:
             if isinstance(module, nn.modules.batchnorm._NormBase)
         }
         self.penalty = penalty or make_penalty(
-            list(self._expected_costs()),
+            sorted(self._expected_costs()),
             use_hw_cost=use_hw_cost,
             exponential_cost=exponential_cost,
             cost_exp=cost_exp,
@@ -312,7 +272,7 @@ class SearchManager:
         }
         self.noise = make_generator(self.device, seed, "gumbel")
         self.history = ThetaHistory(self.super_net)
-        self.position = _Position()
+        self.position = SearchPosition()
 
     # ------------------------------------------------------------------ public
 
@@ -323,27 +283,17 @@ class SearchManager:
             DivergenceError: The loss or the outputs are not finite, or the loss is absurd.
             Preempted: ``should_stop`` said so; a checkpoint is saved.
         """
-        self._resume()
-        self.penalty.check(self._expected_costs())
-        if self.position.global_step == 0:
-            self.history.record(0, 0.0)
-            logger.info(
-                "%s: %d phases, %d weights and %d theta parameters",
-                self.experiment_id,
-                len(self.phases),
-                sum(p.numel() for p in self.optimizers[WEIGHTS].parameters()),
-                sum(p.numel() for p in self.optimizers[THETA].parameters()),
-            )
-        total_steps = sum(phase.steps for phase in self.phases)
-        with (
-            logging_to(self.logfile),
-            self._phases_undone(),
-            Progress("search", total_steps, self.position.global_step) as progress,
-        ):
-            while self.position.phase < len(self.phases):
-                self._run_phase(self.phases[self.position.phase], progress)
-                self._end_phase(self.phases[self.position.phase])
-        self._report_targets()
+        with logging_to(self.logfile), self._phases_undone():
+            self._resume()
+            self.penalty.check(self._expected_costs())
+            if self.position.global_step == 0:
+                self._begin()
+            total_steps = sum(phase.steps for phase in self.phases)
+            with Progress("search", total_steps, self.position.global_step) as progress:
+                while self.position.phase < len(self.phases):
+                    self._run_phase(self.phases[self.position.phase], progress)
+                    self._end_phase(self.phases[self.position.phase])
+            self._report_targets()
         self._sample_random()
         return SearchResult(
             tuple(self.position.sampled), self.position.validation, self.position.global_step
@@ -402,6 +352,16 @@ class SearchManager:
 
     # ------------------------------------------------------------------ phases
 
+    def _begin(self) -> None:
+        self.history.record(0, 0.0)
+        logger.info(
+            "%s: %d phases, %d weights and %d theta parameters",
+            self.experiment_id,
+            len(self.phases),
+            sum(p.numel() for p in self.optimizers[WEIGHTS].parameters()),
+            sum(p.numel() for p in self.optimizers[THETA].parameters()),
+        )
+
     def _run_phase(self, phase: Phase, progress: Progress) -> None:
         position = self.position
         position.step = max(position.step, phase.start)
@@ -434,7 +394,6 @@ class SearchManager:
 
     def _end_phase(self, phase: Phase) -> None:
         position = self.position
-        self._check_theta()
         self._validate(phase)
         if phase.samples:
             position.sampled += self.sample_archs(phase.samples, position.phase)
@@ -505,6 +464,7 @@ class SearchManager:
     def _log_interval(self, phase: Phase, tau: float, seconds: float) -> float | None:
         position = self.position
         mean = self.monitors[phase.kind].read(position.global_step)
+        self._check_theta()
         self.history.record(position.global_step, position.theta_epochs)
         costs = self._expected_costs()
         self.penalty.check(costs)
@@ -600,6 +560,8 @@ class SearchManager:
         init_params: Mapping[str, Any] | None,
     ) -> OptimizerSet:
         entries = list(parameters)
+        if not entries:
+            raise ConfigError("there are no parameters to optimise: all are frozen, or none given")
         groups = [{"params": entries}] if isinstance(entries[0], nn.Parameter) else entries
         return OptimizerSet(
             optimizer_class,
@@ -659,7 +621,6 @@ class SearchManager:
     def _checkpoint(self) -> None:
         if self.folder is None:
             return
-        position = self.position
         save_checkpoint(
             self.folder.checkpoint,
             {
@@ -671,19 +632,7 @@ class SearchManager:
                 "noise": self.noise.get_state(),
                 "random": random_states(self.device),
                 "history": self.history.state_dict(),
-                "phase": position.phase,
-                "step": position.step,
-                "global_step": position.global_step,
-                "theta_epochs": position.theta_epochs,
-                "validation": position.validation,
-                "sampled": [
-                    {
-                        "decisions": dict(s.architecture),
-                        **s.provenance(),
-                        "costs": dict(s.costs),
-                    }
-                    for s in position.sampled
-                ],
+                "position": self.position.state_dict(),
             },
         )
 
@@ -700,20 +649,7 @@ class SearchManager:
         self.noise.set_state(state["noise"])
         restore_random_states(state["random"], self.device)
         self.history.load_state_dict(state["history"])
-        self.position = _Position(
-            phase=state["phase"],
-            step=state["step"],
-            global_step=state["global_step"],
-            theta_epochs=state["theta_epochs"],
-            validation=state["validation"],
-            sampled=[
-                SampledArchitecture(
-                    architecture=Architecture(entry["decisions"]),
-                    **{k: v for k, v in entry.items() if k != "decisions"},
-                )
-                for entry in state["sampled"]
-            ],
-        )
+        self.position = SearchPosition.from_state(state["position"])
         keep_json_lines(
             self.folder.metrics, lambda line: line.get("step", 0) <= self.position.global_step
         )
@@ -728,23 +664,3 @@ def _at_the_end(total_epochs: Number, warmup_epochs: Number) -> dict[Any, int]:
 
 def _trainable_weights(super_net: SuperNet) -> list[nn.Parameter]:
     return [parameter for parameter in super_net.weight_parameters() if parameter.requires_grad]
-
-
-@contextmanager
-def logging_to(path: str | Path | None) -> Iterator[None]:
-    """Append this library's log lines to ``path`` meanwhile."""
-    if path is None:
-        yield
-        return
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    library = logging.getLogger("dnas")
-    level = library.level
-    library.addHandler(handler)
-    library.setLevel(min(level or logging.INFO, logging.INFO))
-    try:
-        yield
-    finally:
-        library.removeHandler(handler)
-        library.setLevel(level)
-        handler.close()

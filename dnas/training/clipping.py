@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from dnas.errors import ConfigError
+
 
 def clip_grad_norm(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> Tensor:
     """Scale all gradients so that their joint L2 norm is at most ``max_norm``.
@@ -20,7 +22,12 @@ def clip_grad_norm(parameters: Iterable[torch.nn.Parameter], max_norm: float) ->
 
     Returns:
         The norm before clipping, a scalar tensor.
+
+    Raises:
+        ConfigError: ``max_norm`` is not positive: it would turn the gradients round.
     """
+    if not max_norm > 0:
+        raise ConfigError(f"clip_grad_norm_value must be positive, but got {max_norm}")
     values: list[Tensor] = []
     for parameter in parameters:
         gradient = parameter.grad

@@ -115,14 +115,18 @@ class OptimizerSet:
             [
                 type(optimizer).__name__,
                 [self.initial_lrs[number] for number in numbers],
-                {
-                    key: value
-                    for key, value in optimizer.defaults.items()
-                    if key != "lr" and isinstance(value, int | float | str | bool)
-                },
+                [
+                    {
+                        key: value
+                        for key, value in group.items()
+                        if key not in ("params", "lr")
+                        and isinstance(value, int | float | str | bool | tuple)
+                    }
+                    for group in optimizer.param_groups
+                ],
             ]
             for optimizer, numbers in self.members
-        ]
+        ] + [sorted({decay for _, decay in self._lazy_decay})]
 
     def set_lr(self, epoch: float, lambdas: Sequence[LrLambda]) -> None:
         """Set each group's learning rate to its initial rate times ``lambda(epoch)``."""
