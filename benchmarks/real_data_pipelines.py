@@ -64,7 +64,9 @@ def main() -> int:
             sys.stdout.write(f"{experiment}: exit code {code}\n")
             sys.stdout.flush()
             run = runs_dir / experiment
-            shutil.copy(run / "summary.txt", settings.out / f"{experiment}.txt")
+            summary = (run / "summary.txt").read_text(encoding="utf-8")
+            summary = summary.replace(str(runs_dir), "runs")
+            (settings.out / f"{experiment}.txt").write_text(summary, encoding="utf-8")
             for picture in sorted((run / "figures").glob("0000-*.heatmap.png")):
                 choice = picture.name.rsplit(".", 3)[1]
                 shutil.copy(picture, settings.out / f"{experiment}.{choice}.png")

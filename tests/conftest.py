@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Small tensors: more threads only wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -70,7 +70,6 @@ def test_an_option_is_a_finite_number():
         Architecture({"a": math.nan})
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="a mappingproxy cannot be pickled")
 def test_it_can_be_copied_and_sent_to_another_process():
     architecture = Architecture({"a": 1})
     assert copy.deepcopy(architecture) == architecture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,8 @@ def test_attributes(choice):
         ({"a": ()}, {}, "choice 'c': decision 'a' has no options"),
         ({"a": (None, None)}, {}, "choice 'c': decision 'a' has no options"),
         ({"a": (1, 2, 1)}, {}, r"decision 'a' has equal options in \(1, 2, 1\); merge them"),
+        ({"a": (1, (2, 3))}, {}, r"decision 'a': option \(2, 3\) is a tuple; give an int"),
+        ({"a": (np.int64(1), 2)}, {}, "is a int64; give an int, float, str or bool"),
         ({"a": (1, 2)}, {"columns": ["x"]}, r"choice 'c': 1 columns for 2 options: \('x',\)"),
     ],
 )
@@ -43,15 +46,15 @@ def test_mistakes_are_named(options, more, message):
 
 def test_index(choice):
     assert [choice.index(0, 1), choice.index(0, 4), choice.index(1, 16)] == [0, 2, 2]
-    with pytest.raises(
-        ArchitectureError, match=r"'c/b': no option 4; the options are \[8, 16\]"
-    ):
+    with pytest.raises(ArchitectureError, match=r"'c/b': no option 4; the options are \[8, 16\]"):
         choice.index(1, 4)
 
 
 def test_probabilities_by_hand(choice):
     with torch.no_grad():
-        choice.theta.copy_(torch.tensor([[0.0, math.log(2), 0.0], [0.0, 99.0, math.log(3)], [5.0, 9.0, 9.0]]))
+        choice.theta.copy_(
+            torch.tensor([[0.0, math.log(2), 0.0], [0.0, 99.0, math.log(3)], [5.0, 9.0, 9.0]])
+        )
     expected = [[0.25, 0.5, 0.25], [0.25, 0.0, 0.75], [1.0, 0.0, 0.0]]
     torch.testing.assert_close(choice.probabilities().detach(), torch.tensor(expected))
     # H(1/4, 1/2, 1/4) = 1.5 ln 2; H(1/4, 3/4) = 2 ln 2 - 0.75 ln 3.

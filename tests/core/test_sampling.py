@@ -44,7 +44,7 @@ def test_gumbel_softmax_by_hand(logits, g, temperature, expected):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, MIN_TEMPERATURE / 2, math.nan])
 def test_gumbel_softmax_refuses_a_temperature_it_cannot_compute_with(temperature):
-    with pytest.raises(ValueError, match="temperature must be at least 0.0001"):
+    with pytest.raises(ValueError, match=r"temperature must be at least 0\.0001"):
         gumbel_softmax(torch.zeros(1, 2), temperature, torch.zeros(1, 1, 2))
 
 

@@ -72,6 +72,14 @@ def test_parameters_are_either_theta_or_weights():
     assert net.theta_parameters["second"] is net.choices["second"].theta
 
 
+def test_equal_keys_are_refused():
+    net = Two()
+    net.parts[0].choice = Choice("a/b", {"c": (1, 2)})
+    net.parts[1].choice = Choice("a", {"b/c": (1, 2)})
+    with pytest.raises(ArchitectureError, match="two decisions have the same key"):
+        _ = net.choices
+
+
 def test_equal_names_are_refused():
     with pytest.raises(ArchitectureError, match="two choices are named 'first'"):
         _ = Two("first").choices

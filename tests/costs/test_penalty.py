@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from dnas.costs import (
     BudgetPenalty,
@@ -14,8 +15,9 @@ from dnas.costs import (
     NoPenalty,
     make_penalty,
 )
+from dnas.data import TensorBatch
 from dnas.errors import ConfigError
-from tests.toys import Scales, scale_batches, scale_manager
+from tests.toys import Scales, scale_manager
 
 LOSS = torch.tensor(0.5)
 E = math.e
@@ -158,22 +160,30 @@ def test_an_unknown_cost_in_a_step_is_named():
         LinearPenalty(1.0, metric="flops")(LOSS, COSTS)
 
 
-@pytest.mark.parametrize("target", [7.0, 12.0])
+@pytest.mark.parametrize("target", [45.0, 75.0])
 def test_a_search_meets_its_target(target):
-    """The task wants the dearest option everywhere (cost 16); uniform theta costs 28 / 3."""
-    net = Scales()
+    """The task wants the dearest option everywhere (cost 104); uniform theta costs 60.7."""
+    generator = torch.Generator().manual_seed(1)
+    batches = []
+    for _ in range(100):
+        # Decisions matter differently, so that there is an order in which to give them up.
+        x = torch.randn(16, 26, generator=generator) * torch.linspace(0.2, 1.5, 26)
+        batches.append(TensorBatch((x,), 4.0 * x.sum(1)))
+    net = Scales(26)
     manager = scale_manager(
         net,
-        m_dataloader=scale_batches(400, rows=8),
-        w_dataloader=scale_batches(1),
-        cost_target={"units": target},
-        cost_dual_rate=0.05,
-        mask_initial_lrs=[0.03],
+        m_dataloader=batches,
+        w_dataloader=batches[:1],
+        n_total_s_net_training_epochs=3,
+        loss_function=lambda outputs, labels: 2e-4 * nn.functional.mse_loss(outputs, labels),
+        penalty=BudgetPenalty({"units": target}, rate=0.003, rho=0.3),
+        mask_initial_lrs=[0.02],
     )
     manager.train_dnas()
-    generator = torch.Generator().manual_seed(0)
-    costs = [net.cost(net.sample_arch(generator=generator))["units"] for _ in range(200)]
+    draws = torch.Generator().manual_seed(0)
+    costs = [net.cost(net.sample_arch(generator=draws))["units"] for _ in range(200)]
     assert sum(costs) / len(costs) == pytest.approx(target, rel=0.05)
+    assert len(set(costs)) > 1
 
 
 def test_a_ceiling_that_is_not_reached_changes_nothing():

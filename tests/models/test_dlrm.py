@@ -89,7 +89,8 @@ def test_without_numbers_the_bottom_gives_its_biases():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"interaction": "cat"}, {"self_interaction": True}, {"top": ()}, {"dims": (1,) * 3}]
+    "changes",
+    [{}, {"interaction": "cat"}, {"self_interaction": True}, {"top": ()}, {"dims": (1,) * 3}],
 )
 def test_dlrm_gives_a_logit_for_each_row(changes):
     model = DLRM(spec(**changes))

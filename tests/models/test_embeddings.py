@@ -36,9 +36,7 @@ def padded(parts: list[torch.Tensor], output_dim: int) -> torch.Tensor:
 def test_one_hot_equals_an_embedding_bag_for_each_feature(dims):
     module, singles = tables(dims)
     ids = torch.randint(0, 1000, (6, 4))  # larger than the tables: id % rows
-    expected = padded(
-        [single(ids[:, f : f + 1] % ROWS[f]) for f, single in enumerate(singles)], 4
-    )
+    expected = padded([single(ids[:, f : f + 1] % ROWS[f]) for f, single in enumerate(singles)], 4)
     found = module(ids)
     assert found.shape == (6, 4, 4)
     assert torch.equal(found, expected)

@@ -29,7 +29,9 @@ def plan(total, warmup, alternate, sampling=None, w=10, m=4):
 
 
 def table(phases):
-    return [(p.kind, p.start, p.stop, float(p.epoch), float(p.epochs_done), p.samples) for p in phases]
+    return [
+        (p.kind, p.start, p.stop, float(p.epoch), float(p.epochs_done), p.samples) for p in phases
+    ]
 
 
 def test_the_papers_schedule():
@@ -90,7 +92,10 @@ def test_the_epoch_inside_a_phase():
     [
         ((2, 1, 0), "n_alt_train_amt must be positive, but got 0"),
         ((2, 1, -1), "n_alt_train_amt must be positive"),
-        ((2, 2, 1), r"num_warmup_epochs must be in \[0, n_total.*but got 2 of 2; theta would never"),
+        (
+            (2, 2, 1),
+            r"num_warmup_epochs must be in \[0, n_total.*but got 2 of 2; theta would never",
+        ),
         ((2, -1, 1), "num_warmup_epochs must be in"),
         (("two", 1, 1), "n_total_s_net_training_epochs must be a number, but got 'two'"),
         ((float("inf"), 1, 1), "n_total_s_net_training_epochs must be a number"),
@@ -106,6 +111,12 @@ def test_the_epoch_inside_a_phase():
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         plan(*arguments)
+
+
+def test_a_phase_of_one_step_that_begins_at_half_a_step():
+    phases = plan(1.05, 0.15, 0.1, w=10, m=10)
+    assert [p.steps for p in phases if p.kind == M] == [1] * 9
+    assert [p.steps for p in phases if p.kind == W] == [1] * 11
 
 
 def test_a_theta_phase_without_a_step_names_the_theta_loader():
@@ -138,8 +149,8 @@ tenths = st.integers(1, 60).map(lambda n: Fraction(n, 20))
     total=tenths,
     warmup=st.integers(0, 60).map(lambda n: Fraction(n, 20)),
     alternate=tenths,
-    w=st.integers(20, 97),
-    m=st.integers(20, 97),
+    w=st.integers(41, 97),
+    m=st.integers(41, 97),
 )
 def test_phases_are_contiguous_and_complete(total, warmup, alternate, w, m):
     if warmup >= total:
@@ -150,7 +161,7 @@ def test_phases_are_contiguous_and_complete(total, warmup, alternate, w, m):
         assert own[0].start == 0
         assert all(a.stop == b.start for a, b in pairwise(own))
         assert all(p.steps > 0 for p in own)
-        assert own[-1].stop == round(epochs * steps)
+        assert own[-1].stop == math.floor(epochs * steps + Fraction(1, 2))
         assert own[-1].epochs_done == epochs
     # Theta never runs ahead, and its phases follow weights phases of the same epochs.
     for before, after in pairwise(phases):

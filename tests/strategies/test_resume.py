@@ -43,7 +43,9 @@ def lines(folder):
 
 def check_equal(first, second, results, folders):
     assert results[0] == results[1]
-    assert all_equal(snapshot(first.super_net.parameters()), snapshot(second.super_net.parameters()))
+    assert all_equal(
+        snapshot(first.super_net.parameters()), snapshot(second.super_net.parameters())
+    )
     assert lines(folders[0]) == lines(folders[1])
     with np.load(folders[0] / "theta.npz") as a, np.load(folders[1] / "theta.npz") as b:
         assert set(a) == set(b)
@@ -116,7 +118,14 @@ def test_a_finished_search_does_nothing_again(tmp_path):
     [
         ({"seed": 2}, "seed=1, this run has seed=2"),
         ({"n_alt_train_amt": 0.2, "arch_sampling": {1: 1}}, "phases="),
-        ({"use_hw_cost": True, "cost_metric": "flops"}, "penalty='NoPenalty', this run has"),
+        (
+            {"use_hw_cost": True, "cost_metric": "flops"},
+            "penalty=.*NoPenalty.*, this run has .*LinearPenalty",
+        ),
+        ({"sampling_mode": "batch"}, "sampling_mode='row', this run has"),
+        ({"weights_initial_lrs": [0.2]}, "optimizers="),
+        ({"init_temp": 2.0}, "temperature="),
+        ({"w_optim_init_params": {"weight_decay": 0.1}}, "optimizers="),
     ],
 )
 def test_a_checkpoint_of_another_search_is_refused(tmp_path, changes, message):
@@ -128,7 +137,7 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path, changes, message):
 def test_checkpoints_are_plain_data(tmp_path):
     manager(tmp_path).train_dnas()
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert state["global_step"] == STEPS
+    assert state["position"]["global_step"] == STEPS
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "checkpoint.pt", "metrics.jsonl", "theta.npz"
     ]  # fmt: skip

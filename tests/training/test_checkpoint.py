@@ -10,8 +10,6 @@ import torch
 from dnas.errors import JobError
 from dnas.training.checkpoint import check_fingerprint, load_checkpoint, save_checkpoint
 
-CPU = torch.device("cpu")
-
 
 class Evil:
     """Unpickling this would run code."""
@@ -23,7 +21,7 @@ class Evil:
 def test_round_trip(tmp_path):
     state = {"w": torch.randn(3), "step": 4, "names": ["a"], "nested": {"x": None, "y": 0.1}}
     save_checkpoint(tmp_path / "c.pt", state)
-    found = load_checkpoint(tmp_path / "c.pt", CPU)
+    found = load_checkpoint(tmp_path / "c.pt")
     assert torch.equal(found.pop("w"), state.pop("w"))
     assert found == state
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
@@ -33,7 +31,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path):
     save_checkpoint(tmp_path / "c.pt", {"step": 1})
     with pytest.raises((pickle.PicklingError, AttributeError)):
         save_checkpoint(tmp_path / "c.pt", {"step": lambda: None})
-    assert load_checkpoint(tmp_path / "c.pt", CPU) == {"step": 1}
+    assert load_checkpoint(tmp_path / "c.pt") == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
 
 
@@ -53,12 +51,14 @@ def test_foreign_files_are_refused_and_run_no_code(tmp_path, how):
         save_checkpoint(path, {"w": torch.randn(100)})
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(JobError, match=r"(?s)c\.pt: not a readable checkpoint .* remove it"):
-        load_checkpoint(path, CPU)
+        load_checkpoint(path)
 
 
 def test_fingerprints_name_what_differs():
     check_fingerprint("c.pt", {"seed": 1}, {"seed": 1})
-    with pytest.raises(JobError, match=r"c\.pt: the checkpoint was made with lr=1, this run has lr=2"):
+    with pytest.raises(
+        JobError, match=r"c\.pt: the checkpoint was made with lr=1, this run has lr=2"
+    ):
         check_fingerprint("c.pt", {"seed": 1, "lr": 1}, {"seed": 1, "lr": 2})
     with pytest.raises(JobError, match="seed=None, this run has seed=1"):
         check_fingerprint("c.pt", {}, {"seed": 1})

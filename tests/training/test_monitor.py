@@ -47,12 +47,22 @@ def test_the_last_good_loss_may_be_of_an_earlier_interval():
 def test_an_absurd_mean_is_divergence():
     monitor = fed([0.5])
     assert monitor.read(1) == 0.5
-    monitor.update(2, torch.tensor(5.0))
-    assert monitor.read(2) == 5.0  # ten times, not more
-    monitor.update(3, torch.tensor(5.5))
-    with pytest.raises(DivergenceError, match=r"is 5\.5, more than 10 times the 0\.5") as error:
+    monitor.update(2, torch.tensor(5.5))
+    assert monitor.read(2) == 5.5  # ten times the first more, not above that
+    monitor.update(3, torch.tensor(6.0))
+    with pytest.raises(DivergenceError, match=r"is 6, far above the 0\.5") as error:
         monitor.read(3)
     assert error.value.step == 3
+
+
+def test_a_negative_loss_has_a_size_too():
+    monitor = fed([-2.0])
+    monitor.read(1)
+    monitor.update(2, torch.tensor(17.5))
+    assert monitor.read(2) == 17.5
+    monitor.update(3, torch.tensor(18.5))
+    with pytest.raises(DivergenceError, match="far above the -2"):
+        monitor.read(3)
 
 
 def test_the_state_is_exact():

@@ -18,9 +18,8 @@ from dnas.runs import JobFolder
 from dnas.training.evaluate import evaluate
 from dnas.training.standalone import StandaloneTrainer, evaluation_steps
 from dnas.training.task import CLICKS, Task
-from tests.toys import Recording, all_equal, click_batches, snapshot
 from supernets import EMB_CARD
-from tests.toys import SPACE, SPEC
+from tests.toys import SPACE, SPEC, Recording, all_equal, click_batches, snapshot
 
 
 class Scripted:
@@ -132,9 +131,7 @@ def test_the_test_set_does_not_choose():
     assert run.result.best_epoch == 4.0
 
 
-@pytest.mark.parametrize(
-    ("patience", "epochs"), [(0, 6), (1, 3), (2, 4), (3, 6)]
-)
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (1, 3), (2, 4), (3, 6)])
 def test_patience(patience, epochs):
     run = trainer(values=[0.5, 0.4, 0.45, 0.45, 0.3, 0.35], n_epochs=6, patience=patience)
     assert len(run.train().epochs) == epochs
@@ -165,7 +162,9 @@ def test_the_learning_rate_follows_by_epoch_or_by_step(every_step, expected):
     assert seen == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("changes", [{"n_epochs": 0}, {"eval_every_epochs": 0}, {"n_epochs": math.nan}])
+@pytest.mark.parametrize(
+    "changes", [{"n_epochs": 0}, {"eval_every_epochs": 0}, {"n_epochs": math.nan}]
+)
 def test_lengths_must_be_positive(changes):
     with pytest.raises(ConfigError, match="n_epochs and eval_every_epochs must be positive"):
         trainer(**changes)
@@ -212,9 +211,7 @@ def click_trainer(folder, optimizer_class=torch.optim.Adagrad, **changes) -> Sta
         "optimizer_class": optimizer_class,
         "weight_decay": 1e-3,
     }
-    return StandaloneTrainer(
-        model, CLICKS, folder=JobFolder(folder), **{**arguments, **changes}
-    )
+    return StandaloneTrainer(model, CLICKS, folder=JobFolder(folder), **{**arguments, **changes})
 
 
 def lines(folder) -> list[dict]:
@@ -284,7 +281,9 @@ def test_evaluation_is_in_eval_mode_without_gradients_and_restores_the_mode():
         seen.append((model.training, model[1].training, torch.is_grad_enabled()))
         return model(*batch.inputs).squeeze(1)
 
-    batches = [TensorBatch((torch.randn(n, 2),), torch.tensor([0.0, 1.0] * (n // 2))) for n in (4, 2)]
+    batches = [
+        TensorBatch((torch.randn(n, 2),), torch.tensor([0.0, 1.0] * (n // 2))) for n in (4, 2)
+    ]
     for training in (True, False):
         model.train(training)
         metrics = evaluate(model, forward, as_loader(batches), BinaryMetrics(), torch.device("cpu"))
