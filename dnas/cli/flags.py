@@ -8,10 +8,11 @@ it, or TOML) sets defaults; flags on the command line win.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def parse_flags(
         groups: Attribute name -> dataclass.
         program: For the help text.
         description: For the help text.
-        file_values: Defaults from a config file.
+        file_values: From a config file; the command line wins.
 
     Returns:
         An object with an attribute for each group.
@@ -101,58 +102,61 @@ def parse_flags(
                     f"{cls.__name__}.{entry.name}: {owner[entry.name]} has a flag of that name"
                 )
             owner[entry.name] = group
+            value = (file_values or {}).get(entry.name)
+            if entry.type in (bool, "bool") and value is not None and not isinstance(value, bool):
+                raise ConfigError(f"--config: {entry.name} must be true or false, not {value!r}")
     unknown = sorted(set(file_values or {}) - set(owner))
     if unknown:
         raise ConfigError(f"--config: unknown flags {unknown}; known are {sorted(owner)}")
-    defaults = {}
-    for group, cls in groups.items():
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in (file_values or {}).items()
-            if owner[name] == group
-        }
-        required = [
-            entry.name
-            for entry in fields(cls)
-            if entry.default is MISSING and entry.default_factory is MISSING
-        ]
-        missing = {name: tyro.MISSING for name in required if name not in values}
-        defaults[group] = _with_missing(cls, values, missing) if missing else cls(**values)
     container: Any = make_dataclass(
         "Flags", [(group, cls, field()) for group, cls in groups.items()], frozen=True
     )
-    return tyro.cli(
+    parsed = tyro.cli(
         container,
         config=(tyro.conf.OmitArgPrefixes,),
         prog=program,
         description=description,
-        args=list(argv),
-        default=container(**defaults),
+        args=[*_as_words(file_values or {}, argv), *argv],
         use_underscores=True,
     )
+    for name, value in _all_values(parsed).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"--{name} must be a finite number, but got {value}")
+    return parsed
 
 
-def _with_missing(cls: type, values: Mapping[str, Any], missing: Mapping[str, Any]) -> Any:
-    """An instance that says which fields must come from the command line, unchecked."""
-    instance: Any = object.__new__(cls)
-    for entry in fields(cls):
-        if entry.name in values:
-            value = values[entry.name]
-        elif entry.name in missing:
-            value = missing[entry.name]
-        elif entry.default_factory is not MISSING:
-            value = entry.default_factory()
+def _as_words(values: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
+    """The values of a config file as command-line words, so that one parser checks both.
+
+    Flags that the command line has are left out.
+    """
+    given = {word[2:].split("=", 1)[0].removeprefix("no_") for word in argv if word[:2] == "--"}
+    words: list[str] = []
+    for name, value in values.items():
+        if name in given:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no_{name}")
+        elif isinstance(value, list | tuple):
+            words += [f"--{name}", *map(str, value)]
         else:
-            value = entry.default
-        object.__setattr__(instance, entry.name, value)
-    return instance
+            words.append(f"--{name}={value}")
+    return words
+
+
+def _all_values(parsed: Any) -> dict[str, Any]:
+    """Every flag with its value, as parsed."""
+    return {
+        entry.name: getattr(getattr(parsed, group.name), entry.name)
+        for group in fields(parsed)
+        for entry in fields(getattr(parsed, group.name))
+    }
 
 
 def flat(parsed: Any) -> dict[str, Any]:
     """All flags with their values, as JSON values, without the flags about flags."""
-    values: dict[str, Any] = {}
-    for group in fields(parsed):
-        values.update(asdict(getattr(parsed, group.name)))
+    values = _all_values(parsed)
     for entry in fields(ConfigFlags):
         values.pop(entry.name, None)
     return json.loads(json.dumps(values))

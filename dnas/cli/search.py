@@ -24,7 +24,7 @@ from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
 from dnas.spaces import SearchSpace, find_space, make_record
-from dnas.strategies.phases import parse_sampling
+from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SampledArchitecture, SearchManager
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, seed_everything
@@ -182,7 +182,8 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest) -> dict[str, 
     seed_everything(job.seed)
     data = space.prepare(parsed.data)
     super_net = space.make_supernet(parsed.space, data.spec)
-    total = float(flags.n_total_s_net_training_epochs)
+    total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
+    warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
     targets = (
         dict(zip(flags.cost_metric, flags.cost_target, strict=True)) if flags.cost_target else None
     )
@@ -224,7 +225,9 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest) -> dict[str, 
         w_optim_class=OPTIMIZERS[flags.weights_optimizer],
         w_optim_init_params=_decay(flags.weights_weight_decay),
         weights_initial_lrs=[flags.weights_lr],
-        weights_lr_lambdas=[make_schedule(flags.weights_lr_schedule, flags.weights_lr_base, total)],
+        weights_lr_lambdas=[
+            make_schedule(flags.weights_lr_schedule, flags.weights_lr_base, float(total))
+        ],
         m_optim_class=OPTIMIZERS[flags.arch_params_optimizer],
         m_optim_init_params=_decay(flags.arch_params_weight_decay),
         mask_initial_lrs=[flags.arch_params_lr],
@@ -232,7 +235,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest) -> dict[str, 
             make_schedule(
                 flags.arch_params_lr_schedule,
                 flags.arch_params_lr_base,
-                total - float(flags.num_warmup_epochs),
+                float(total - warmup),
             )
         ],
         use_hw_cost=flags.use_hw_cost,

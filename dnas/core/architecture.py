@@ -34,7 +34,11 @@ class Architecture(Mapping[str, Option]):
     __slots__ = ("_decisions", "id")
 
     def __init__(self, decisions: Mapping[str, Option]) -> None:
+        if not isinstance(decisions, Mapping):
+            raise ArchitectureError(f"decisions must be an object, but are {decisions!r}")
         for key, option in decisions.items():
+            if option != option:
+                raise ArchitectureError(f"decision {key!r}: NaN is no option")
             if not isinstance(key, str) or not isinstance(option, int | float | str | bool):
                 raise ArchitectureError(
                     f"decision {key!r}: an option must be a number, a string or a bool, "

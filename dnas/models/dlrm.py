@@ -45,9 +45,9 @@ class DLRM(nn.Module):
 
     def __init__(self, spec: DLRMSpec) -> None:
         super().__init__()
-        dim = spec.bottom[-1]
         if len(spec.bottom) < 2:
             raise ConfigError(f"bottom MLP needs an input and an output, got {spec.bottom}")
+        dim = spec.bottom[-1]
         self.spec = spec
         self.bottom = MLP(spec.bottom, last_activation=True)
         self.embeddings = EmbeddingTables(spec.rows, spec.dims, dim)

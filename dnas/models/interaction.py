@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnas.costs.formulas import dot_interaction_flops
+from dnas.errors import ConfigError
 
 
 class DotInteraction(nn.Module):
@@ -61,4 +62,6 @@ def make_interaction(
     """The interaction named ``kind``: ``"dot"`` or ``"cat"``."""
     if kind == "dot":
         return DotInteraction(num_vectors, dim, self_interaction=self_interaction)
-    return CatInteraction(num_vectors, dim)
+    if kind == "cat":
+        return CatInteraction(num_vectors, dim)
+    raise ConfigError(f"interaction must be 'dot' or 'cat', but got {kind!r}")

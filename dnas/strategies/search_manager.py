@@ -188,6 +188,8 @@ class SearchManager:
             raise ConfigError(
                 f"clip_grad_norm_value must be positive, but got {clip_grad_norm_value}"
             )
+        if num_random_archs < -1:
+            raise ConfigError(f"num_random_archs must be -1 or more, but got {num_random_archs}")
         if log_every_steps < 1:
             raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
         if valid_dataloader is not None and make_metrics is None:
@@ -543,6 +545,8 @@ class SearchManager:
 
     def _sample_random(self) -> None:
         found = self.position.sampled
+        if any(sampled.kind == "random" for sampled in found):
+            return  # the search had ended before
         known = {self.super_net.canonical(s.architecture).id for s in found}
         wanted = self.num_random_archs if self.num_random_archs >= 0 else len(known)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "random_archs"))

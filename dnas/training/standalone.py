@@ -323,6 +323,15 @@ def evaluation_steps(n_epochs: float, every: float, steps_per_epoch: int) -> tup
 
 
 def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:
-    """Write a state dict as safetensors by write-then-rename."""
+    """Write a state dict as safetensors by write-then-rename.
+
+    Tied weights, which the format refuses, are written once for each name.
+    """
+    own: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in state.items():
+        storage = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
     with replacing(path) as temporary:
-        save_file(state, temporary)
+        save_file(own, temporary)
