@@ -36,8 +36,10 @@ def main_cost(frame: pd.DataFrame, records: RunRecords) -> str | None:
     metrics: Counter[str] = Counter()
     for result in results:
         settings = result.get("settings")
-        if isinstance(settings, dict) and settings.get("cost_metric"):
-            metrics[str(settings["cost_metric"])] += 1
+        named = settings.get("cost_metric") if isinstance(settings, dict) else None
+        if named:
+            # Several costs may have targets; the first one named is the main one.
+            metrics[str(named[0] if isinstance(named, list) else named)] += 1
     spaces = Counter(frame["search_space"].dropna().astype(str))
     wanted = [name for name, _ in metrics.most_common()]
     wanted += [COST_OF_SPACE[space] for space, _ in spaces.most_common() if space in COST_OF_SPACE]

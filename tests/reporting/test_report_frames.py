@@ -180,8 +180,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         read_run(RunFolder(tmp_path))
 
 
-def test_the_main_cost_is_what_the_search_was_told(fake: FakeRun) -> None:
-    fake.supernet("0", resolved={"cost_metric": "latency_us"})
+@pytest.mark.parametrize("named", ["latency_us", ["latency_us", "flops"]])
+def test_the_main_cost_is_what_the_search_was_told(fake: FakeRun, named: object) -> None:
+    fake.supernet("0", resolved={"cost_metric": named})
     fake.sampled("0", 0.45, costs={"flops": 1.0, "latency_us": 3.0, "embedding_rows": 3.0})
     assert main_cost(results_frame(fake.run), read_run(fake.run)) == "cost.latency_us"
 
