@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from dnas.cli.schedules import OptimizerName, ScheduleName, make_schedule
 from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
-from dnas.runs import SAMPLED
+from dnas.runs import SAMPLED, JobFolder
 from dnas.spaces import SearchSpace, find_space, space_config
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, seed_everything
@@ -68,7 +69,8 @@ class TrainFlags:
     check_test_set_performance: bool = False
     """Evaluate the best epoch on the test set, once. Without it the test set is not read."""
     warm_start: str | None = None
-    """Start from the weights of this trained supernet (supernet.safetensors)."""
+    """Start from a trained supernet's weights: a supernet.safetensors file, or the word supernet
+    for the one beside the architecture's folder (search with --save_supernet_weights)."""
     checkpoint_every_s: float = 300.0
     """Seconds between checkpoints."""
     log_every_steps: int = 100
@@ -194,17 +196,19 @@ def _model(
     config = space_config(space, record.space_config, flags.sampled_arch)
     if flags.warm_start is None:
         return space.make_model(config, spec, record.architecture)
+    weights = Path(flags.warm_start)
+    if flags.warm_start == "supernet":
+        weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
     super_net = space.make_supernet(config, spec)
     try:
-        super_net.load_state_dict(load_file(flags.warm_start))
+        super_net.load_state_dict(load_file(weights))
     except FileNotFoundError:
         raise ConfigError(
-            f"--warm_start {flags.warm_start}: there is no such file; search with "
-            "--save_supernet_weights"
+            f"--warm_start {weights}: there is no such file; search with --save_supernet_weights"
         ) from None
     except RuntimeError as error:
         raise ConfigError(
-            f"--warm_start {flags.warm_start}: not of this architecture's supernet: {error}"
+            f"--warm_start {weights}: not of this architecture's supernet: {error}"
         ) from error
     with torch.no_grad():
         return super_net.build(record.architecture, inherit_weights=True)

@@ -249,8 +249,9 @@ def test_test_rows_are_opened_only_when_asked_for(searched, monkeypatch):
     assert with_test["epochs"] == without["epochs"]
 
 
-def test_a_warm_start_begins_with_the_supernets_weights(searched):
-    weights = searched.folder / "s" / "supernet.safetensors"
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_warm_start_begins_with_the_supernets_weights(searched, by_name):
+    weights = "supernet" if by_name else searched.folder / "s" / "supernet.safetensors"
     assert searched.train(f"--warm_start={weights}", "--lr=1e-9", name="warm") == 0
     assert searched.train("--lr=1e-9", name="cold") == 0
     most_likely = searched.result("s")["validation"]["logloss"]
