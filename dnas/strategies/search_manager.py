@@ -35,6 +35,7 @@ from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.files import append_json_line, keep_json_lines
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
+from dnas.strategies.calibration import meet_targets
 from dnas.strategies.phases import THETA, WEIGHTS, Number, Phase, exact, plan_phases
 from dnas.strategies.search_state import SampledArchitecture, SearchPosition, SearchResult
 from dnas.strategies.theta_history import ThetaHistory
@@ -101,7 +102,8 @@ class SearchManager:
         cost_metric: Name of the cost in ``super_net.expected_cost``; may be left out if there is
             only one.
         cost_target: Target for each named cost; replaces equations 5 and 6 by
-            ``dnas.costs.BudgetPenalty``.
+            ``dnas.costs.BudgetPenalty``. Before architectures are sampled theta is moved the last
+            bit to the targets (``dnas.strategies.calibration``).
         cost_dual_rate: Step of the target's multiplier for every theta step.
         cost_at_most: The target is a ceiling: nothing pushes a cheaper architecture up to it.
         penalty: Any other way to fold costs into the loss; replaces all of the above.
@@ -396,6 +398,9 @@ class SearchManager:
 
     def _end_phase(self, phase: Phase) -> None:
         position = self.position
+        if phase.samples and isinstance(self.penalty, BudgetPenalty):
+            meet_targets(self.super_net, self.penalty.targets, at_most=self.penalty.at_most)
+            self.history.record(position.global_step, position.theta_epochs)
         self._validate(phase)
         if phase.samples:
             position.sampled += self.sample_archs(phase.samples, position.phase)
