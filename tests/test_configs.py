@@ -1,0 +1,55 @@
+"""Every tuning config of the project can be run: its grammar, its flags, its pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import supernets  # noqa: F401  (registers the search spaces)
+from dnas.cli import search
+from dnas.jobs import expand, load_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+SEARCHES = sorted(CONFIGS.glob("*_dnas_search"))
+SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
+def test_search_configs_have_valid_flags(path, capsys):
+    jobs = expand(load_config(path))
+    for job in jobs[:2]:
+        words = job.argv[next(i for i, word in enumerate(job.argv) if word.endswith(".py")) + 1 :]
+        assert search.main([*words, "--print_config"]) == 0
+        values = json.loads(capsys.readouterr().out)
+        named = path.name.removesuffix("_dnas_search")
+        expected = next((s for s in ("emb_card", "emb_dim", "joint") if s in named), None)
+        expected = expected or ("top_bottom_mlps" if named.endswith("mlp") else "emb_card")
+        assert values["search_space"] == expected
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
+def test_every_search_config_has_a_second_stage(path):
+    stem = path.name.removesuffix("_dnas_search")
+    # Of its own, or one that all searches on the same data share.
+    shared = [stem.removesuffix(f"_{space}") for space in ("emb_card", "emb_dim", "mlp", "joint")]
+    assert any((CONFIGS / f"{name}_sampled_search").exists() for name in (stem, *shared))
+
+
+@pytest.mark.parametrize("path", [*SEARCHES, *SAMPLED], ids=lambda path: path.name)
+def test_configs_say_first_what_they_are(path):
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("path", SAMPLED, ids=lambda path: path.name)
+def test_sampled_configs_train_sampled_architectures(path):
+    config = load_config(path)
+    assert config.wants_architecture
+    assert len(expand(config)) == config.num_jobs
+
+
+def test_the_papers_grids():
+    for space, jobs in (("emb_card", 6), ("emb_dim", 6), ("mlp", 6)):
+        assert len(expand(load_config(CONFIGS / f"paper_{space}_dnas_search"))) == jobs
+        assert len(expand(load_config(CONFIGS / f"paper_{space}_sampled_search"))) == 4
