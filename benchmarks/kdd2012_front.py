@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from dnas.data import DataConfig, PreparedData, prepare
-from dnas.files import write_json
+from dnas.files import replacing, write_json
 from dnas.models import DLRM, DLRMSpec
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.seeding import derive_seed, seed_everything
@@ -263,6 +264,33 @@ def table(results: list[dict[str, Any]], factors: list[float]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def draw(results: list[dict[str, Any]], factors: list[float], path: Path) -> None:
+    """The fronts: loss above the full model against rows, with paired 95 % intervals."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    full = [entry["full"]["test"] for entry in results]
+    full_rows = results[0]["full"]["rows"]
+    for shift, name in ((0.96, "searched"), (1.0, "uniform"), (1.04, "random")):
+        points = []
+        for factor in factors:
+            entries = [entry["budgets"][str(factor)][name] for entry in results]
+            pairs = zip(entries, full, strict=True)
+            mean, half = interval([entry["test"] - base for entry, base in pairs])
+            rows = statistics.mean(entry["rows"] for entry in entries)
+            points.append((shift * rows, mean, half))
+        axes.errorbar(*zip(*points, strict=True), label=name, marker="o", capsize=3)
+    axes.axhline(0.0, color="grey", linewidth=0.8)
+    axes.annotate(f"full: {full_rows:,.0f} rows", (full_rows, 0.0), ha="right", va="bottom")
+    axes.set_xscale("log")
+    axes.set_xlabel("embedding rows")
+    axes.set_ylabel("test log loss above the full model")
+    axes.set_title("KDD Cup 2012 sample, 5 paired splits, 95 % intervals")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
 def main() -> None:
     """Run all splits and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -286,6 +314,7 @@ def main() -> None:
         results = [job.result() for job in jobs]
     write_json(settings.out / "results.json", results)
     text = table(results, settings.factors)
+    draw(results, settings.factors, settings.out / "front.png")
     (settings.out / "table.md").write_text(text, encoding="utf-8")
     shown = {k: v for k, v in vars(settings).items() if k not in ("data", "out", "cache")}
     sys.stdout.write(json.dumps(shown, default=str) + "\n" + text)
