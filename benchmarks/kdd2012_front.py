@@ -215,7 +215,7 @@ def one_split(split_seed: int, settings: argparse.Namespace) -> dict[str, Any]:
             "uniform": split.best([split.uniform(factor)]),
             "random": split.best(split.random(target)),
         }
-        results["budgets"][str(factor)] = entry
+        results["budgets"][f"{factor:g}"] = entry
         sys.stderr.write(
             f"split {split_seed} /{factor:g}: full {results['full']['test']:.5f} "
             + " ".join(f"{k} {v['test']:.5f} ({v['rows']:.0f})" for k, v in entry.items())
@@ -245,7 +245,7 @@ def table(results: list[dict[str, Any]], factors: list[float]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for factor in factors:
-        entries = [entry["budgets"][str(factor)] for entry in results]
+        entries = [entry["budgets"][f"{factor:g}"] for entry in results]
         tests = {
             name: [entry[name]["test"] for entry in entries]
             for name in ("searched", "uniform", "random")
@@ -273,7 +273,7 @@ def draw(results: list[dict[str, Any]], factors: list[float], path: Path) -> Non
     for shift, name in ((0.96, "searched"), (1.0, "uniform"), (1.04, "random")):
         points = []
         for factor in factors:
-            entries = [entry["budgets"][str(factor)][name] for entry in results]
+            entries = [entry["budgets"][f"{factor:g}"][name] for entry in results]
             pairs = zip(entries, full, strict=True)
             mean, half = interval([entry["test"] - base for entry, base in pairs])
             rows = statistics.mean(entry["rows"] for entry in entries)
