@@ -280,8 +280,11 @@ def draw(results: list[dict[str, Any]], factors: list[float], path: Path) -> Non
             points.append((shift * rows, mean, half))
         axes.errorbar(*zip(*points, strict=True), label=name, marker="o", capsize=3)
     axes.axhline(0.0, color="grey", linewidth=0.8)
-    axes.annotate(f"full: {full_rows:,.0f} rows", (full_rows, 0.0), ha="right", va="bottom")
+    axes.plot(full_rows, 0.0, "k*", markersize=10, label="full")
     axes.set_xscale("log")
+    ticks = [full_rows / factor for factor in (1, *factors)]
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel("embedding rows")
     axes.set_ylabel("test log loss above the full model")
     axes.set_title("KDD Cup 2012 sample, 5 paired splits, 95 % intervals")
