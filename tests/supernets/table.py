@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dnas.core import SuperNet
-from dnas.data import Bags, DataSpec
+from dnas.data import Bags
 from supernets import (
     EMB_CARD,
     EMB_DIM,
@@ -19,19 +19,9 @@ from supernets import (
     MLPSuperNet,
 )
 from supernets.config import DLRMSpaceConfig
+from tests.toys import CARDINALITIES, SPEC
+from tests.toys import SPACE as CONFIG
 
-CARDINALITIES = (50, 7, 3)
-SPEC = DataSpec(("I1", "I2"), ("C1", "C2", "C3"), CARDINALITIES)
-CONFIG = DLRMSpaceConfig(
-    embedding_dimension=4,
-    arch_mlp_bot=(6,),
-    arch_mlp_top=(5,),
-    mlp_size_options=(4, 6),
-    mlp_bottom_layers=2,
-    mlp_top_layers=3,
-    dim_options=(1, 4),
-    cardinality_options=("1.0", "0.1", "2"),
-)
 CAT = DLRMSpaceConfig(
     **{**CONFIG.__dict__, "arch_interaction_op": "cat", "cardinality_options": ("1.0", "0.1")}
 )
