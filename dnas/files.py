@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dnas.errors import DnasError
 
+#: Names that :func:`replacing` gives to its temporary files.
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.tmp(?P<suffix>(\.[^.]*)?)")
+
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``; rename it to ``path`` when the block ends.
 
-    If the block raises, the temporary file is removed and ``path`` keeps what it had. The data is
-    flushed to the disk before the rename, so that a power cut leaves the old file or the new one.
+    If the block raises, the temporary file is removed and ``path`` keeps what it had. If
+    ``durable``, the data is flushed to the disk before the rename, so that a power cut leaves the
+    old file or the new one; news that the next second overtakes need no such flush.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,22 +32,49 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
+        if durable:
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename is None:  # of a write: "no space left on device" without saying where
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def remove_temporary_files(folder: str | Path, *, of: Collection[Path] | None = None) -> list[Path]:
+    """Remove what writers that were killed in the middle have left in ``folder``.
+
+    Args:
+        folder: Searched itself, not the folders in it; need not exist.
+        of: Only what was to become one of these files, in a folder where somebody else may be
+            writing others just now.
+
+    Returns:
+        The files removed.
+    """
+    found = []
+    for path in sorted(Path(folder).glob(".*.tmp*")):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None:
+            continue
+        if of is None or path.with_name(match["stem"] + match["suffix"]) in of:
+            path.unlink(missing_ok=True)
+            found.append(path)
+    return found
+
+
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
     """Write ``text`` to ``path`` so that a reader sees the old content or the new, never a part."""
-    with replacing(path) as temporary:
+    with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: Any, *, durable: bool = True) -> None:
     """Write ``value`` as JSON (indented, NaN refused) by write-then-rename."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable=durable)
 
 
 def read_json(path: str | Path) -> Any:
@@ -59,32 +92,55 @@ def read_json(path: str | Path) -> Any:
 
 
 def append_json_line(path: str | Path, value: Any) -> None:
-    """Append one JSON line with a single write, so that lines of several writers do not mix."""
-    line = json.dumps(value, allow_nan=False) + "\n"
-    with open(path, "a", encoding="utf-8") as handle:
-        handle.write(line)
+    """Append one JSON line with a single write, so that lines of several writers do not mix.
+
+    A last line that a crash has cut short stays a line of its own.
+    """
+    line = json.dumps(value, allow_nan=False).encode() + b"\n"
+    with open(path, "a+b", buffering=0) as handle:
+        if handle.seek(0, os.SEEK_END):
+            handle.seek(-1, os.SEEK_END)
+            if handle.read(1) != b"\n":
+                line = b"\n" + line
+        if handle.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def read_json_lines(path: str | Path) -> list[Any]:
-    """Read a JSON-lines file; a last line cut short by a crash is left out."""
+def read_json_lines(path: str | Path, *, skip_damaged: bool = False) -> list[Any]:
+    """Read a JSON-lines file; a last line cut short by a crash is left out.
+
+    Args:
+        path: The file; none is a file without lines.
+        skip_damaged: Leave out any line that is not JSON, wherever it is.
+
+    Raises:
+        DnasError: A line before the last is not JSON, unless ``skip_damaged``.
+    """
     source = Path(path)
     if not source.exists():
         return []
     values = []
-    lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = source.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             values.append(json.loads(line))
-        except json.JSONDecodeError:
+        except ValueError:  # of JSON or of UTF-8
+            if skip_damaged:
+                continue
             if number == len(lines):
                 break
-            raise DnasError(f"{path}:{number}: not JSON: {line[:80]!r}") from None
+            shown = line[:80].decode(errors="replace")
+            raise DnasError(f"{path}:{number}: not JSON: {shown!r}") from None
     return values
 
 
 def keep_json_lines(path: str | Path, keep: Callable[[Any], bool]) -> None:
-    """Drop the lines for which ``keep`` is false, as a resumed run does with what it will redo."""
-    lines = read_json_lines(path)
-    kept = [line for line in lines if keep(line)]
+    """Drop the lines for which ``keep`` is false, as a resumed run does with what it will redo.
+
+    Damaged lines are dropped too.
+    """
+    kept = [line for line in read_json_lines(path, skip_damaged=True) if keep(line)]
     if Path(path).exists():
         write_text(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))

@@ -44,6 +44,20 @@ class JobFolder:
         return self.path / "stdout.log"
 
     @property
+    def order(self) -> Path:
+        """What the newest attempt is to run, and how."""
+        return self.path / "order.json"
+
+    @property
+    def stop(self) -> Path:
+        """Asks the job's supervisor, on whatever host it is, to end the job."""
+        return self.path / "stop.json"
+
+    def attempt(self, number: int) -> Path:
+        """What attempt ``number`` (from 1) says of itself: who runs it, beats, how it ended."""
+        return self.path / f"attempt.{number}.json"
+
+    @property
     def config(self) -> Path:
         """The job's resolved configuration, every flag with its value, as ``--config`` reads it."""
         return self.path / "config.json"
@@ -57,6 +71,11 @@ class JobFolder:
     def checkpoint(self) -> Path:
         """The last state from which training can go on."""
         return self.path / "checkpoint.pt"
+
+    @property
+    def progress(self) -> Path:
+        """How far the job is, written about once a second while it trains."""
+        return self.path / "progress.json"
 
     @property
     def theta(self) -> Path:
@@ -113,6 +132,11 @@ class RunFolder:
     def lock(self) -> Path:
         """Held by the live manager."""
         return self.path / "manager.lock"
+
+    @property
+    def requests(self) -> Path:
+        """Folder of what people ask the live manager for, one file each."""
+        return self.path / "requests"
 
     @property
     def results(self) -> Path:

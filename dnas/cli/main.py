@@ -8,15 +8,18 @@ from collections.abc import Sequence
 
 from dnas.errors import EXIT_USER_ERROR
 
-#: Sub-command -> module with a ``main(argv)``, and what it does. Imported only when called: status
-#: and help must not wait for torch.
+#: Sub-command -> its function, and what it does. Imported only when called: status and help must
+#: not wait for torch.
 COMMANDS = {
-    "search": ("dnas.cli.search", "train a supernet and sample architectures (train_dnas.py)"),
-    "train": ("dnas.cli.train", "train one sampled architecture (train_sampled.py)"),
-    "tune": ("dnas.cli.tune", "run all jobs of one tuning config (tuning.py)"),
-    "pipeline": ("dnas.cli.pipeline", "search, train, report (run_dnas_pipeline.py)"),
-    "status": ("dnas.cli.status", "where a run stands"),
-    "report": ("dnas.cli.report", "tables and pictures of a run, finished or not"),
+    "search": ("dnas.cli.search:main", "train a supernet and sample architectures (train_dnas.py)"),
+    "train": ("dnas.cli.train:main", "train one sampled architecture (train_sampled.py)"),
+    "tune": ("dnas.cli.tune:main", "run all jobs of one tuning config (tuning.py)"),
+    "pipeline": ("dnas.cli.pipeline:main", "search, train, report (run_dnas_pipeline.py)"),
+    "status": ("dnas.cli.status:main", "where a run stands"),
+    "cancel": ("dnas.cli.ask:cancel", "end jobs of a run"),
+    "retry": ("dnas.cli.ask:retry", "queue jobs of a run again that failed"),
+    "logs": ("dnas.cli.logs:main", "print a job's log"),
+    "report": ("dnas.cli.report:main", "tables and pictures of a run, finished or not"),
 }
 
 
@@ -37,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         sys.stderr.write(f"error: unknown command {words[0]!r}\n{usage()}")
         return EXIT_USER_ERROR
-    module = importlib.import_module(COMMANDS[words[0]][0])
-    return module.main(words[1:])
+    module, _, function = COMMANDS[words[0]][0].partition(":")
+    return int(getattr(importlib.import_module(module), function)(words[1:]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of
 from dnas.cli.tune import conclude, logged
+from dnas.cli.view import live_view
 from dnas.errors import ConfigError, DnasError
 from dnas.files import read_json
 from dnas.jobs.config import TuningConfig, expand, template_hash
@@ -41,20 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
     parser.add_argument("--no_report", action="store_true", help="train only")
+    add_queue_flags(parser)
     options = parser.parse_args(argv)
     return logged(lambda: _pipeline(options))
 
 
 def _pipeline(options: argparse.Namespace) -> int:
     dnas_config, sampled_config, quickstart = _configs(options)
-    configs = load_pair(dnas_config, sampled_config)
+    policy = policy_of(options)
+    executor = executor_of(options, str(options.runs_dir))
+    configs = load_pair(dnas_config, sampled_config, executor)
     experiment_id = check_experiment_id(
         options.experiment_id or (QUICKSTART_ID if quickstart else _default_id(configs))
     )
     run = RunFolder(Path(options.runs_dir) / experiment_id)
     if options.dry_run:
         specs = {kind: expand(config, kind) for kind, config in configs.items()}
-        sys.stdout.write(job_table(specs, configs, slot_pool(configs), str(run.path)))
+        sys.stdout.write(job_table(specs, configs, slot_pool(configs, executor), str(run.path)))
         return 0
     if quickstart and _is_finished(run):
         sys.stdout.write(
@@ -63,7 +68,17 @@ def _pipeline(options: argparse.Namespace) -> int:
             "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG\n"
         )
         return 0
-    outcome = run_pipeline(dnas_config, sampled_config, experiment_id, options.runs_dir)
+    with live_view(run, wanted=not options.no_live) as show:
+        outcome = run_pipeline(
+            dnas_config,
+            sampled_config,
+            experiment_id,
+            options.runs_dir,
+            executor=executor,
+            policy=policy,
+            max_submitted=max_submitted_of(options),
+            show=show,
+        )
     if not options.no_report:
         outcome = _report(run, outcome)
     return conclude(outcome)

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of
 from dnas.cli.run import guarded
+from dnas.cli.view import live_view
 from dnas.errors import JobError
 from dnas.jobs.config import SAMPLED_ARCH_PARAM, load_config
 from dnas.jobs.experiment import check_experiment_id, record_experiment
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"config has {SAMPLED_ARCH_PARAM}, else supernet",
     )
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
+    add_queue_flags(parser)
     options = parser.parse_args(argv)
     return logged(lambda: _tune(options))
 
@@ -49,13 +52,20 @@ def _tune(options: argparse.Namespace) -> int:
     kind = options.kind or config.kind
     experiment_id = check_experiment_id(options.experiment_id)
     run = RunFolder(Path(options.runs_dir) / experiment_id)
-    specs = check_config(config, kind, needs_architecture=False)
+    policy = policy_of(options)
+    executor = executor_of(options, str(run.path))
+    specs = check_config(config, kind, needs_architecture=False, executor=executor)
     configs = {kind: config}
-    slots = slot_pool(configs)
+    slots = slot_pool(configs, executor, max_submitted_of(options))
     if options.dry_run:
         sys.stdout.write(job_table({kind: specs}, configs, slots, str(run.path)))
         return 0
-    with Manager(run, slots, experiment_id=experiment_id) as manager:
+    with (
+        live_view(run, wanted=not options.no_live) as show,
+        Manager(
+            run, slots, executor=executor, experiment_id=experiment_id, policy=policy, show=show
+        ) as manager,
+    ):
         record_experiment(run, experiment_id, configs)
         if config.wants_architecture:
             specs = _for_sampled_architectures(run, specs, manager.earlier_jobs)

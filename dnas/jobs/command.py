@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dnas.errors import ConfigError
+from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
 from dnas.jobs.config import (
     EXPERIMENT_ID,
     GPU_ID_TOKENS,
@@ -17,11 +18,7 @@ from dnas.jobs.config import (
     fill,
 )
 from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.slots import Device
-
-#: Set for every job: the absolute path of its folder. A manager that was killed between starting a
-#: process and noting its pid finds the process again by this.
-JOB_FOLDER_VARIABLE = "DNAS_JOB_FOLDER"
+from dnas.jobs.slots import Device, Slots
 
 _PYTHONS = ("python", "python3")
 #: Python options that take the next word as their value.
@@ -118,35 +115,71 @@ def job_tokens(job: Job, experiment_id: str) -> dict[str, str]:
     return values
 
 
-def command(job: Job, experiment_id: str, device: Device) -> list[str]:
-    """The argument list that is run for ``job`` on ``device``.
+def command(job: Job, experiment_id: str, slots: Slots, on_gpu: bool) -> list[str]:
+    """The argument list that is run for ``job``.
+
+    A job of several devices is started by torchrun, one process for each of them.
+
+    Args:
+        job: The job.
+        experiment_id: What ``EXPERIMENT_ID`` becomes.
+        slots: What jobs of its kind may use.
+        on_gpu: Whether it sees GPUs; ``GPU_ID_PARAM`` becomes 0, the first it can see, or ``cpu``.
 
     Raises:
         ConfigError: Its program or script has gone.
     """
     values = job_tokens(job, experiment_id)
-    values |= dict.fromkeys(GPU_ID_TOKENS, device.id_inside_job)
-    return [fill(word, values) for word in resolve_program(job.spec.argv)]
+    values |= dict.fromkeys(GPU_ID_TOKENS, "0" if on_gpu else "cpu")
+    words = resolve_program(job.spec.argv)
+    if slots.num_processes > 1:
+        words = with_torchrun(words, slots.num_processes)
+    return [fill(word, values) for word in words]
 
 
-def environment(
-    job: Job, device: Device, threads: int, inherited: Mapping[str, str] | None = None
+def with_torchrun(words: Sequence[str], num_processes: int) -> list[str]:
+    """The command that runs a Python script in several processes that find each other.
+
+    Raises:
+        ConfigError: The command is no Python script.
+    """
+    position = _script_position(words)
+    if position is None:
+        raise ConfigError(
+            f"NUM_GPUS_PER_JOB:{num_processes} needs a Python script that torchrun can start, as "
+            f"in python train_dnas.py ..., not {words[0]!r}"
+        )
+    launcher = ["-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", str(num_processes)]
+    return [*words[:position], *launcher, *words[position:]]
+
+
+def variables(
+    job: Job,
+    devices: Sequence[Device] | None,
+    threads: int,
+    inherited: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Environment of a job: it sees its device alone and its share of the cores.
+    """Environment variables of a job: it sees its devices alone and uses its share of the cores.
 
     Args:
         job: The job.
-        device: Where it runs.
-        threads: Threads it may use; what the user has set in the environment goes before.
-        inherited: The environment to start from, default the manager's own.
+        devices: Where it runs; None if an engine chooses, and then sets what is visible.
+        threads: Threads that each of its processes may use; what the user has set in the
+            environment goes before.
+        inherited: The environment that they come on top of, default the manager's own.
     """
-    variables = dict(os.environ if inherited is None else inherited)
-    variables["CUDA_VISIBLE_DEVICES"] = device.visible
-    variables[JOB_FOLDER_VARIABLE] = str(job.folder.path.absolute())
-    # GPU numbers as nvidia-smi counts them; CUDA's own order is by speed.
-    variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    before = os.environ if inherited is None else inherited
+    found = {
+        JOB_FOLDER_VARIABLE: str(job.folder.path.absolute()),
+        JOB_ATTEMPT_VARIABLE: str(job.attempts),
+        # So that the log shows where a job is, not where its last 8 kB ended.
+        "PYTHONUNBUFFERED": before.get("PYTHONUNBUFFERED", "1"),
+    }
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        variables.setdefault(name, str(threads))
-    # So that the log shows where a job is, not where its last 8 kB ended.
-    variables.setdefault("PYTHONUNBUFFERED", "1")
-    return variables
+        found[name] = before.get(name, str(threads))
+    if devices is not None:
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(d.visible for d in devices if d.visible)
+        # GPU numbers as nvidia-smi counts them; CUDA's own order is by speed.
+        found["CUDA_DEVICE_ORDER"] = before.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return found

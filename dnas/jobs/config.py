@@ -24,8 +24,11 @@ stands between characters that are no letter, digit or underscore (``--x=TOKEN``
 ``SAMPLED_ARCH_PARAM``
     Path of an architecture file; stands for every distinct one that the supernets sampled.
 
-``EPOCH_EVAL_FREQ:max,freq`` is read, checked and kept, and does nothing more: in this framework
-the validation cadence is the job's own affair (its flags), and its result file holds every epoch.
+``NUM_GPUS_PER_JOB:k`` starts the script with torchrun, a process on each of k devices, and
+``NUM_CPUS_PER_JOB:n`` gives a job n threads. On a cluster, whose engine chooses devices, there is
+no ``GPU_IDS``. ``EPOCH_EVAL_FREQ:max,freq`` is read, checked and kept, and does nothing more: in
+this framework the validation cadence is the job's own affair (its flags), and its result file holds
+every epoch.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +59,8 @@ _KEYS = {
     "GPU_IDS": "GPU_IDS",
     "GPU_IDs": "GPU_IDS",
     "NUM_JOBS_PER_GPU": "NUM_JOBS_PER_GPU",
+    "NUM_GPUS_PER_JOB": "NUM_GPUS_PER_JOB",
+    "NUM_CPUS_PER_JOB": "NUM_CPUS_PER_JOB",
     "EPOCH_EVAL_FREQ": "EPOCH_EVAL_FREQ",
 }
 _KEY_LINE = re.compile(r"\s*([A-Za-z_]{3,})\s*:(.*)")
@@ -74,12 +80,17 @@ class TuningConfig:
     """Where it was read from, for messages."""
     words: tuple[Word, ...]
     """Command and arguments."""
-    gpu_ids_line: int
-    """Line of ``GPU_IDS``."""
     gpu_ids: tuple[str, ...]
-    """Devices in the order given: GPU numbers, GPU UUIDs, or ``cpu`` for each CPU slot."""
+    """Devices in the order given: GPU numbers, GPU UUIDs, or ``cpu`` for each CPU slot; empty if
+    the config leaves them to a cluster's engine."""
     num_jobs_per_gpu: int
     """How many jobs share a device."""
+    num_gpus_per_job: int
+    """How many devices a job takes, one process on each; 0 for CPU jobs on a cluster."""
+    num_cpus_per_job: int | None
+    """Threads of a job, None to share this host's cores among the jobs that run at once."""
+    key_lines: Mapping[str, int]
+    """Key -> its line, for those that are given."""
     epoch_eval_freq: tuple[int, int] | None
     """``EPOCH_EVAL_FREQ`` as (max, freq); kept, not acted upon."""
     lines: tuple[tuple[int, str], ...]
@@ -239,20 +250,28 @@ def _parse(text: str, path: str) -> TuningConfig:
             words[0].line, f"{shown} is not a command; start with e.g. python train_dnas.py"
         )
     _check_tokens(words)
-    last_line = content[-1][0]
-    if "GPU_IDS" not in keys:
-        raise GrammarError(
-            last_line, "GPU_IDS is missing; add a line such as GPU_IDS:0,1 or GPU_IDS:cpu"
-        )
     config = TuningConfig(
         path=path,
         words=tuple(words),
-        gpu_ids_line=keys["GPU_IDS"][0],
-        gpu_ids=_gpu_ids(*keys["GPU_IDS"]),
-        num_jobs_per_gpu=_positive("NUM_JOBS_PER_GPU", *keys.get("NUM_JOBS_PER_GPU", (0, "1"))),
+        gpu_ids=_gpu_ids(*keys["GPU_IDS"]) if "GPU_IDS" in keys else (),
+        num_jobs_per_gpu=_number("NUM_JOBS_PER_GPU", *keys.get("NUM_JOBS_PER_GPU", (0, "1"))),
+        num_gpus_per_job=_number(
+            "NUM_GPUS_PER_JOB", *keys.get("NUM_GPUS_PER_JOB", (0, "1")), least=0
+        ),
+        num_cpus_per_job=_number("NUM_CPUS_PER_JOB", *keys["NUM_CPUS_PER_JOB"])
+        if "NUM_CPUS_PER_JOB" in keys
+        else None,
+        key_lines={name: line for name, (line, _) in keys.items()},
         epoch_eval_freq=_eval_freq(*keys["EPOCH_EVAL_FREQ"]) if "EPOCH_EVAL_FREQ" in keys else None,
         lines=tuple(lines),
     )
+    if config.num_jobs_per_gpu > 1 and config.num_gpus_per_job != 1:
+        raise GrammarError(
+            keys["NUM_GPUS_PER_JOB"][0],
+            f"NUM_GPUS_PER_JOB:{config.num_gpus_per_job} and NUM_JOBS_PER_GPU:"
+            f"{config.num_jobs_per_gpu} contradict each other: a job takes a part of a GPU or "
+            "several; remove one of them",
+        )
     if config.num_jobs > _MOST_JOBS:
         raise GrammarError(
             lines[0][0],
@@ -274,7 +293,10 @@ def _key_of(line: str) -> tuple[str, str] | None:
 
 
 def _valid_keys() -> str:
-    return "GPU_IDS (or GPU_IDs), NUM_JOBS_PER_GPU, EPOCH_EVAL_FREQ"
+    return (
+        "GPU_IDS (or GPU_IDs), NUM_JOBS_PER_GPU, NUM_GPUS_PER_JOB, NUM_CPUS_PER_JOB, "
+        "EPOCH_EVAL_FREQ"
+    )
 
 
 def _gpu_ids(line: int, value: str) -> tuple[str, ...]:
@@ -297,9 +319,11 @@ def _gpu_ids(line: int, value: str) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _positive(name: str, line: int, value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise GrammarError(line, f"{name}:{value}: {value!r} is not a whole number of 1 or more")
+def _number(name: str, line: int, value: str, least: int = 1) -> int:
+    if not value.isdecimal() or int(value) < least:
+        raise GrammarError(
+            line, f"{name}:{value}: {value!r} is not a whole number of {least} or more"
+        )
     return int(value)
 
 
@@ -309,7 +333,7 @@ def _eval_freq(line: int, value: str) -> tuple[int, int]:
         raise GrammarError(
             line, f"EPOCH_EVAL_FREQ:{value}: two numbers are needed, max,freq, e.g. 5,5"
         )
-    most, every = (_positive("EPOCH_EVAL_FREQ", line, item) for item in items)
+    most, every = (_number("EPOCH_EVAL_FREQ", line, item) for item in items)
     return most, every
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import platform
 import re
 import time
@@ -10,10 +11,12 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from dnas.errors import ConfigError, JobError
+from dnas.errors import ConfigError, DnasError, JobError
 from dnas.files import read_json, write_json
 from dnas.jobs.config import TuningConfig, template_hash
 from dnas.runs import RunFolder
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "dnas.experiment/1"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
@@ -50,9 +53,7 @@ def record_experiment(
     Raises:
         JobError: The folder belongs to another config of this kind; the message shows the line.
     """
-    known: dict[str, Any] = {}
-    if run.experiment.exists():
-        known = read_json(run.experiment)
+    known = _known(run)
     kept = dict(known.get("configs", {}))
     for kind, config in configs.items():
         if kind in kept and kept[kind]["hash"] != template_hash(config):
@@ -63,6 +64,8 @@ def record_experiment(
             "lines": [[number, text] for number, text in config.lines],
             "gpu_ids": list(config.gpu_ids),
             "num_jobs_per_gpu": config.num_jobs_per_gpu,
+            "num_gpus_per_job": config.num_gpus_per_job,
+            "num_cpus_per_job": config.num_cpus_per_job,
             "epoch_eval_freq": config.epoch_eval_freq and list(config.epoch_eval_freq),
         }
     value = {
@@ -85,9 +88,32 @@ def record_duplicates(run: RunFolder, duplicates: list[dict[str, str]]) -> None:
         duplicates: For each, ``architecture`` (its file), ``canonical_id`` and ``same_as`` (the
             file that is trained).
     """
-    value = read_json(run.experiment) if run.experiment.exists() else {"format": _FORMAT}
+    value = _known(run) or {"format": _FORMAT}
     if value.get("duplicates") != duplicates:
         write_json(run.experiment, value | {"duplicates": duplicates})
+
+
+def _known(run: RunFolder) -> dict[str, Any]:
+    """The content of ``experiment.json``; a damaged one is set aside and written anew."""
+    if not run.experiment.exists():
+        return {}
+    try:
+        value = read_json(run.experiment)
+        if isinstance(value, dict) and isinstance(value.get("configs", {}), dict):
+            return value
+        problem = "it holds no object with configs"
+    except DnasError as error:
+        problem = str(error)
+    aside = run.experiment.with_suffix(".damaged")
+    run.experiment.replace(aside)
+    logger.warning(
+        "%s is damaged (%s) and was set aside as %s; that the configs are those of before cannot "
+        "be checked this time",
+        run.experiment,
+        problem,
+        aside.name,
+    )
+    return {}
 
 
 def _difference(

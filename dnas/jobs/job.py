@@ -6,8 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from dnas.runs import SAMPLED, SUPERNET, JobFolder
 
@@ -26,12 +27,19 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
     CANCELLED = "cancelled"
 
     @property
     def ended(self) -> bool:
-        """Whether the manager is done with the job in this session."""
+        """Whether the manager is done with the job, unless somebody asks for it again."""
         return self not in (State.QUEUED, State.RUNNING)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a result, and nobody wanted that."""
+        return self.ended and self not in (State.SUCCEEDED, State.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +90,9 @@ class JobSpec:
         return "-".join(part for part in (f"{index:04d}", label, self.template_hash) if part)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Job:
-    """A job in a run folder and where it stands. Only the manager changes it."""
+    """A job in a run folder and where it stands; compared by identity, changed by the manager."""
 
     spec: JobSpec
     id: str
@@ -95,15 +103,14 @@ class Job:
     """Why it is in this state, for people."""
     attempts: int = 0
     """How often it was started, over all restarts of the manager."""
-    out_of_memory: int = 0
-    """How often it ran out of memory under this manager."""
-    preempted: int = 0
-    """How often it stopped for another attempt under this manager."""
-    device: str | None = None
-    """Device it runs on, or ran on last, e.g. ``gpu 0``."""
+    retries: dict[str, int] = field(default_factory=dict)
+    """How often it was queued again, by class of failure; over all restarts too."""
+    token: dict[str, Any] = field(default_factory=dict)
+    """How the executor finds the running attempt again."""
+    slot: tuple[str, ...] = ()
+    """Names of the devices it runs on, or ran on last, e.g. ``("gpu 0",)``."""
     pid: int | None = None
-    process_mark: str | None = None
-    """Start time of the process, which tells it from a later one with the same pid."""
+    """Of the supervisor, on ``host``."""
     host: str | None = None
     started: float | None = None
     """Unix time of the last start."""
@@ -112,6 +119,8 @@ class Job:
     exit_code: int | None = None
     log_offset: int = 0
     """Bytes of the log that belong to earlier attempts."""
+    cancel_reason: str = ""
+    """Why it is being ended on request; not saved, for it ends or is asked again."""
 
     @property
     def kind(self) -> str:
@@ -121,7 +130,12 @@ class Job:
     @property
     def alone(self) -> bool:
         """Whether it needs a device of its own, because it ran out of memory sharing one."""
-        return self.out_of_memory > 0
+        return self.retries.get("out_of_memory", 0) > 0
+
+    @property
+    def place(self) -> str:
+        """Its devices as people read them, e.g. ``gpu 0`` or ``gpu 0 + gpu 1``."""
+        return " + ".join(self.slot)
 
     def description(self) -> dict[str, object]:
         """Content of ``job.json``; ``template`` is what a restart compares."""
@@ -139,17 +153,35 @@ class Job:
         """Content of ``status.json``."""
         return {
             "state": str(self.state),
-            "attempts": self.attempts,
-            "slot": self.device,
-            "pid": self.pid,
-            "process_mark": self.process_mark,
-            "host": self.host,
             "reason": self.reason,
+            "attempts": self.attempts,
+            "retries": self.retries,
+            "slot": list(self.slot),
+            "token": self.token,
+            "pid": self.pid,
+            "host": self.host,
             "started": self.started,
             "ended": self.ended,
             "exit_code": self.exit_code,
             "log_offset": self.log_offset,
         }
+
+    def recall(self, status: Mapping[str, Any]) -> None:
+        """Take over what ``status.json`` holds.
+
+        Raises:
+            TypeError, ValueError, AttributeError: The content is not that of a status file.
+        """
+        self.state = State(status["state"])
+        self.reason = str(status.get("reason") or "")
+        self.attempts = int(status.get("attempts") or 0)
+        self.retries = {str(k): int(v) for k, v in (status.get("retries") or {}).items()}
+        self.token = dict(status.get("token") or {})
+        self.slot = tuple(str(name) for name in status.get("slot") or ())
+        self.pid, self.host = status.get("pid"), status.get("host")
+        self.started, self.ended = status.get("started"), status.get("ended")
+        self.exit_code = status.get("exit_code")
+        self.log_offset = int(status.get("log_offset") or 0)
 
 
 def spec_from_description(description: Mapping[str, object]) -> JobSpec:

@@ -1,9 +1,11 @@
 """The job queue: keeps every device busy until every job has ended, however it ends.
 
-The end of a job is its process's end. What it was is read from exit code and result file by
-:mod:`dnas.jobs.verdict`. Every change is on disk before the next step, so that a manager that is
-killed at any point can be started again: jobs that succeeded are kept, jobs that still run are
-waited for, all others are queued again.
+Every change is on disk before the next step, and every attempt at a job is claimed by exactly one
+supervisor (:mod:`dnas.jobs.attempt`). So a manager that is killed at any point can be started
+again: jobs that ended are kept, jobs that run are adopted, and nothing runs twice. What the end of
+an attempt was is read by :mod:`dnas.jobs.verdict`, what follows from it is decided by
+:mod:`dnas.jobs.retries`. No sleep decides anything: the manager is woken by the end of a job, and
+looks up in between only for what comes as files.
 """
 
 from __future__ import annotations
@@ -11,42 +13,61 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from dnas.errors import DnasError, JobError
-from dnas.jobs.command import JOB_FOLDER_VARIABLE, command, environment
+from dnas.errors import ConfigError, DnasError, JobError
+from dnas.jobs import requests
+from dnas.jobs.attempt import HEARTBEAT_S, LOST_AFTER_S, read_attempt
+from dnas.jobs.command import command, variables
 from dnas.jobs.executors import Executor, Handle, LocalExecutor, Order
+from dnas.jobs.executors.watch import Watcher
+from dnas.jobs.guards import Guards
 from dnas.jobs.job import KINDS, Job, JobSpec, State
 from dnas.jobs.lock import RunLock
-from dnas.jobs.outcome import Outcome, count_states, failures_of, one_line
-from dnas.jobs.processes import find_by_variable, process_mark
+from dnas.jobs.outcome import Outcome, one_line
 from dnas.jobs.progress import Progress
+from dnas.jobs.recovery import find_again
+from dnas.jobs.retries import Retries, decide
 from dnas.jobs.signals import noting
-from dnas.jobs.slots import Device, SlotPool, threads_per_job
-from dnas.jobs.store import JobStore, log_size, set_aside_result
-from dnas.jobs.verdict import (
-    OUT_OF_MEMORY,
-    PREEMPTED,
-    SUCCEEDED,
-    Verdict,
-    judge,
-    read_result,
-)
+from dnas.jobs.slots import Device, SlotPool
+from dnas.jobs.store import JobStore, log_size, remove_temporary_files, set_aside_result
+from dnas.jobs.strikes import Strikes
+from dnas.jobs.verdict import Ending, Evidence, Verdict, judge, read_result
 from dnas.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
-#: Longest wait before signals and the status file are looked after; ends of jobs wake at once.
-_TICK_S = 0.2
-#: How long to wait for the kernel to remove a process after SIGKILL.
-_KILL_WAIT_S = 5.0
+#: Longest wait before requests, signals and the status file are looked after.
+_TICK_S = 0.5
+#: New jobs that are taken in before devices are looked after again.
+_MOST_TAKEN_IN = 200
+#: How long to wait for supervisors after they were told to kill their jobs.
+_KILL_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How a manager treats its jobs."""
+
+    retries: Retries = field(default_factory=Retries)
+    guards: Guards = field(default_factory=Guards)
+    timeout_s: float | None = None
+    """Longest time for one attempt; None for no limit."""
+    max_same_failures: int = 5
+    """So many failures in a row with one cause stop launching; 2 do if the job refused its settings
+    or data. 0 never stops."""
+    stop_grace_s: float = 120.0
+    """Seconds between asking a job to stop, for which it may save a checkpoint, and killing it."""
+    heartbeat_s: float = HEARTBEAT_S
+    lost_after_s: float = LOST_AFTER_S
+    """A job on another host whose beat has stood still for so long is lost."""
 
 
 class Manager:
@@ -54,7 +75,7 @@ class Manager:
 
     ::
 
-        with Manager(run, SlotPool({"supernet": (devices(["0", "1"]), 1)})) as manager:
+        with Manager(run, SlotPool({"supernet": Slots(devices=devices(["0", "1"]))})) as manager:
             manager.add(expand(load_config("configs/my_search")))
             outcome = manager.run()
 
@@ -68,13 +89,9 @@ class Manager:
         on_finished: Called with every job that succeeded, those of earlier sessions first; returns
             jobs to add. A :class:`DnasError` that it raises makes that job a failed one.
         experiment_id: What ``EXPERIMENT_ID`` becomes, default the run folder's name.
-        max_out_of_memory_retries: How often a job that runs out of memory is put to the back of
-            the queue, to run alone on a device, before it is given up.
-        max_preemptions: How often a job that asks for another attempt gets one.
-        max_same_failures: So many failures in a row with one cause stop launching; 2 do if the
-            job refused its settings or data. 0 never stops. Running out of memory and divergence
-            do not count: they say something about one job's settings only.
-        stop_grace_s: Seconds between SIGTERM and SIGKILL when the manager is stopped.
+        policy: Retries, limits and times.
+        show: Called with the run's status whenever it may have changed, and twice a second at most;
+            for a live view.
     """
 
     def __init__(
@@ -85,32 +102,32 @@ class Manager:
         executor: Executor | None = None,
         on_finished: Callable[[Job], Iterable[JobSpec]] | None = None,
         experiment_id: str | None = None,
-        max_out_of_memory_retries: int = 2,
-        max_preemptions: int = 10,
-        max_same_failures: int = 5,
-        stop_grace_s: float = 10.0,
+        policy: Policy | None = None,
+        show: Callable[[dict[str, object]], None] | None = None,
     ) -> None:
         self.folder = run
         self._slots = slots
+        self._policy = Policy() if policy is None else policy
         self._executor = LocalExecutor() if executor is None else executor
+        self._watcher = Watcher(self._policy.lost_after_s, self._policy.stop_grace_s)
         self._on_finished = on_finished
         self._experiment_id = run.path.name if experiment_id is None else experiment_id
-        self._max_out_of_memory = max_out_of_memory_retries
-        self._max_preemptions = max_preemptions
-        self._max_same_failures = max_same_failures
-        self._stop_grace_s = stop_grace_s
 
         self._lock = RunLock(run)
         self._store: JobStore | None = None
-        self._staged: list[JobSpec] = []
+        self._staged: deque[JobSpec] = deque()
         self._jobs: dict[str, Job] = {}  # identity -> job of this session
+        self._by_id: dict[tuple[str, str], Job] = {}
         self._queues: dict[str, deque[Job]] = {kind: deque() for kind in KINDS}
         self._running: dict[Handle, Job] = {}
+        self._begun_s: dict[Handle, float] = {}
+        self._largest_bytes: dict[str, int] = {}
         self._pid, self._host = os.getpid(), socket.gethostname()
         self._signals: list[int] = []
         self._stopped = ""
-        self._last_cause, self._same_causes = "", 0
-        self._progress = Progress(run, self._experiment_id, self._pid, self._host, logger)
+        self._waits_for = ""
+        self._strikes = Strikes(self._policy.max_same_failures)
+        self._progress = Progress(run, self._experiment_id, self._pid, self._host, slots, show)
 
     # ---- opening and adding -------------------------------------------------------------------
 
@@ -130,6 +147,7 @@ class Manager:
         trace: TracebackType | None,
     ) -> None:
         self._store = None
+        self._executor.close()
         self._lock.__exit__(kind, error, trace)
 
     @property
@@ -143,21 +161,20 @@ class Manager:
         return tuple(self._opened())
 
     def add(self, specs: Iterable[JobSpec]) -> None:
-        """Queue jobs. One that the run already has is the same job, and is kept if it succeeded.
+        """Queue jobs. One that the run already has is the same job, and is kept if it has ended.
 
         May be called before ``run`` and from ``on_finished``.
         """
-        specs = list(specs)
         for spec in specs:
-            self._slots.devices(spec.kind)
-        # Jobs are taken in when the run starts: only then may a job that still runs be adopted.
-        self._staged += specs
+            self._slots.of(spec.kind)
+            # Taken in when the run goes on: only then may a job that still runs be adopted.
+            self._staged.append(spec)
 
     def run(self) -> Outcome:
         """Run until all jobs have ended, launching was stopped, or a signal came.
 
         Raises:
-            JobError: Another manager has this run folder, or a job may still run on another host.
+            JobError: Another manager has this run folder, or has taken it over.
         """
         if self._store is None:
             with self:
@@ -169,14 +186,12 @@ class Manager:
                 self._loop()
                 outcome = self._outcome()
             except BaseException as error:
-                # A refusal, a defect, or a full disk: no process may outlive its manager unnoticed.
+                # A defect or a refusal: no process may outlive its manager unnoticed.
                 self._abandon()
-                if self._jobs:
-                    with contextlib.suppress(OSError):
-                        reason = f"the manager ended with {type(error).__name__}: {error}"
-                        self._progress.write_status("failed", reason, self.jobs)
+                with contextlib.suppress(OSError):
+                    reason = f"the manager ended with {type(error).__name__}: {error}"
+                    self._progress.write_status("failed", reason, self._running)
                 raise
-        self._progress.write_status(outcome.state, outcome.reason, self.jobs)
         self._event(None, outcome.state, outcome.reason)
         return outcome
 
@@ -185,230 +200,287 @@ class Manager:
             raise JobError("the manager is not open; use it in a with statement")
         return self._store
 
+    # ---- taking jobs in -----------------------------------------------------------------------
+
     def _take_in_staged(self) -> None:
-        while self._staged:
-            specs, self._staged = self._staged, []
-            new = [spec for spec in specs if spec.identity not in self._jobs]
-            self._refuse_other_hosts(new)
-            for spec in new:
-                self._take_in(spec)
+        for _ in range(min(_MOST_TAKEN_IN, len(self._staged))):
+            spec = self._staged[0]
+            if spec.identity not in self._jobs:
+                try:
+                    self._take_in(spec)
+                except OSError as error:
+                    self._waits_for = f"the run folder cannot be written: {error.strerror}"
+                    return
+            self._staged.popleft()
 
     def _take_in(self, spec: JobSpec) -> None:
         store = self._opened()
         job = store.find(spec)
         if job is None:
             job = store.create(spec)
-            self._jobs[spec.identity] = job
-            self._enqueue(job, "new")
+            self._know(job)
+            self._event(job, State.QUEUED, "new")
+            self._queues[job.kind].append(job)
             return
-        self._jobs[spec.identity] = job
         store.renew(job, spec)
-        self._progress.changed(job)
         if job.state is State.RUNNING:
-            self._recover(job)
-        elif job.state is State.SUCCEEDED and job.folder.result.exists():
-            self._report_success(job)
-        elif job.state is State.QUEUED:
-            self._enqueue(job, "not started yet")
-        else:
-            was = "its result file has gone" if job.state is State.SUCCEEDED else job.state
-            self._enqueue(job, f"again after a restart; before: {was}")
-
-    def _refuse_other_hosts(self, specs: Iterable[JobSpec]) -> None:
-        store = self._opened()
-        for spec in specs:
-            job = store.find(spec)
-            if job is None or job.state is not State.RUNNING or job.host in (None, self._host):
-                continue
-            raise JobError(
-                f"{job.folder.path}: host {job.host} started this job (pid {job.pid}), and from "
-                f"{self._host} it cannot be seen whether it still runs; start the manager there, "
-                f"or, if that host or container has gone, delete {job.folder.status}"
-            )
-
-    def _recover(self, job: Job) -> None:
-        """A job that a dead manager left running: wait for it, read its result, or queue it."""
-        pid, mark = job.pid, job.process_mark
-        if pid is None:
-            # That manager was killed between starting the process and noting its pid.
-            pid = find_by_variable(JOB_FOLDER_VARIABLE, str(job.folder.path.absolute()))
-            mark = None if pid is None else process_mark(pid)
-        handle = self._executor.adopt(pid, mark) if pid is not None and mark is not None else None
-        if handle is not None:
-            device = self._slots.named(job.device)
-            self._slots.take(job.spec.identity, device, self._slots.share(job.kind, job.alone))
-            job.pid, job.process_mark = handle.pid, handle.mark
-            self._running[handle] = job
-            self._change(job, State.RUNNING, f"still runs (pid {pid}), waiting for it")
-            logger.info("%s %s: still runs (pid %d), waiting for it", job.kind, job.id, pid)
+            handle = find_again(job, self._executor, self._watcher, self._host)
+            self._know(job)
+            self._recover(job, handle)
             return
-        if isinstance(read_result(job.folder.result), dict):
-            self._apply(job, judge(None, job.folder.result, job.folder.log, job.log_offset), None)
+        self._know(job)
+        if job.state is State.QUEUED:
+            self._queues[job.kind].append(job)
+        elif job.state is State.SUCCEEDED:
+            if isinstance(result := read_result(job.folder.result), dict):
+                self._report_success(job)
+            else:
+                what = "gone" if result is None else f"unusable: {result}"
+                self._enqueue(job, f"it had succeeded, but its result file is {what}")
+
+    def _know(self, job: Job) -> None:
+        self._jobs[job.spec.identity] = job
+        self._by_id[job.kind, job.id] = job
+        self._progress.changed(job)
+
+    def _recover(self, job: Job, handle: Handle | None) -> None:
+        """A job that a dead manager left running: wait for it, or read how it ended."""
+        if handle is None:
+            self._apply(job, self._evidence(job, None))
             return
-        self._enqueue(job, "lost: it was running when its manager died, and left no result")
+        devices = tuple(self._slots.named(name) for name in job.slot)
+        self._hold(job, handle, devices)
+        self._event(job, State.RUNNING, "still runs, waiting for it")
+        logger.info("%s %s: still runs, waiting for it", job.kind, job.id)
 
     # ---- the loop -----------------------------------------------------------------------------
 
     def _loop(self) -> None:
         self._take_in_staged()
-        if kept := sum(job.state.ended for job in self._jobs.values()):
-            logger.info("%d of %d jobs have ended before and are kept", kept, len(self._jobs))
-        for kind in KINDS:
-            if self._queues[kind]:
-                shown = ", ".join(device.name for device in self._slots.devices(kind))
-                logger.info(
-                    "%d %s jobs to run on %s, %d at a time on each",
-                    len(self._queues[kind]),
-                    kind,
-                    shown,
-                    self._slots.per_device(kind),
-                )
+        self._progress.opening({kind: len(queue) for kind, queue in self._queues.items()})
         while True:
             if self._signals:
                 name = signal.Signals(self._signals[0]).name
                 self._stop_all(f"stopped by {name}")
                 return
+            self._lock.beat()
+            self._opened().catch_up()
+            self._take_in_staged()
+            if not self._staged:
+                self._answer_requests()
             if not self._stopped:
                 self._place()
-                # A job whose start failed may have been the last.
-                self._take_in_staged()
-            self._progress.write_status("running", self._stopped, self.jobs)
-            if not self._running and (self._stopped or not any(self._queues.values())):
+            if not self._running and not self._staged and self._is_over():
                 return
-            for handle in self._executor.wait(_TICK_S):
+            self._progress.write_status("running", self._stopped, self._running, self._queued())
+            # While there are jobs to take in, only look.
+            for handle in self._poll(0.0 if self._staged and not self._waits_for else _TICK_S):
                 self._end(handle)
-            self._take_in_staged()
+
+    def _is_over(self) -> bool:
+        return bool(self._stopped) or not any(self._queues.values())
+
+    def _queued(self) -> dict[str, int]:
+        """Why jobs wait -> how many."""
+        waiting = sum(len(queue) for queue in self._queues.values()) + len(self._staged)
+        if not waiting:
+            return {}
+        return {self._stopped or self._waits_for or "for a free device": waiting}
+
+    def _poll(self, timeout_s: float) -> list[Handle]:
+        ended = self._watcher.poll()
+        return ended + self._executor.poll(0.0 if ended else timeout_s)
 
     def _place(self) -> None:
         """Start queued jobs wherever there is room: supernets first, first come first served.
 
-        A job that finds no room reserves the emptiest device that it may use, so that it is not
-        overtaken for ever by smaller jobs of another kind.
+        A job that finds no room reserves the emptiest devices that it may use, so that it is not
+        overtaken for ever by smaller jobs.
         """
+        self._waits_for = ""
         reserved: set[Device] = set()
+        chosen: list[tuple[Job, tuple[Device, ...]]] = []
         for kind in KINDS:
             queue, position = self._queues[kind], 0
             while position < len(queue) and not (self._signals or self._stopped):
-                candidates = [d for d in self._slots.devices(kind) if d not in reserved]
-                if not candidates:
+                job = queue[position]
+                found, has_room = self._slots.free_for(kind, alone=job.alone, without=reserved)
+                if not found:
                     break
-                device = self._slots.emptiest(candidates)
-                if self._slots.has_room(device, self._slots.share(kind, queue[position].alone)):
-                    job = queue[position]
-                    del queue[position]
-                    self._start(job, device)
-                else:
-                    reserved.add(device)
+                if not has_room:
+                    reserved.update(found)
                     position += 1
+                    continue
+                if self._waits_for or (reason := self._why_not_now(kind)):
+                    self._waits_for = self._waits_for or reason
+                    break
+                del queue[position]
+                self._slots.take(job.spec.identity, found, self._slots.share(kind, alone=job.alone))
+                chosen.append((job, found))
+        if chosen:
+            self._start(chosen)
 
-    def _start(self, job: Job, device: Device) -> None:
-        set_aside_result(job.folder, job.attempts)
-        job.attempts += 1
-        job.device, job.host, job.exit_code = device.name, self._host, None
-        job.started, job.ended = time.time(), None
-        job.pid = job.process_mark = None
-        try:
-            argv = command(job, self._experiment_id, device)
-            _write_header(job, argv)
-            job.log_offset = log_size(job.folder.log)
-            # On disk before there is a process: a manager killed right here must not forget it.
-            self._change(job, State.RUNNING, f"attempt {job.attempts}")
-            threads = threads_per_job(self._slots.num_slots(job.kind))
-            handle = self._executor.start(
-                Order(
-                    argv=tuple(argv),
-                    env=environment(job, device, threads),
-                    log=job.folder.log,
-                    folder=job.folder.path,
-                )
-            )
-        except (OSError, DnasError) as error:
-            reason = f"it could not be started: {error}"
-            self._apply(job, Verdict("failed", reason, f"start: {error}"), None)
+    def _why_not_now(self, kind: str) -> str:
+        """Why no job may start now though devices are free, or ``""``."""
+        guards, behind = self._policy.guards, self._opened().behind
+        if behind or (behind := guards.why_no_disk(self.folder.path)):
+            return behind
+        if self._executor.places_jobs:
+            return ""
+        running = [
+            (self._begun_s[handle], self._largest_bytes.get(job.kind, 0))
+            for handle, job in self._running.items()
+        ]
+        return guards.why_no_memory(self._largest_bytes.get(kind, 0), running)
+
+    def _start(self, chosen: list[tuple[Job, tuple[Device, ...]]]) -> None:
+        ready: list[tuple[Job, tuple[Device, ...], Order]] = []
+        for job, found in chosen:
+            try:
+                ready.append((job, found, self._order(job, found)))
+            except ConfigError as error:
+                self._slots.release(job.spec.identity)
+                reason = f"it could not be started: {error}"
+                self._decide(job, Verdict(Ending.CRASHED, reason, reason))
+            except OSError as error:
+                self._put_back(job, f"its files cannot be written: {error.strerror}")
+        if not ready:
             return
+        try:
+            handles = self._executor.submit([(job.folder, order) for job, _, order in ready])
+        except OSError as error:
+            for job, _, _ in reversed(ready):
+                self._put_back(job, f"{self._executor.name} takes no jobs: {error}")
+            return
+        for (job, found, _), handle in zip(ready, handles, strict=True):
+            job.token, job.pid = handle.token, handle.pid
+            self._slots.release(job.spec.identity)
+            self._hold(job, handle, found)
+            self._opened().save(job)
+            self._progress.started(job)
+
+    def _order(self, job: Job, found: tuple[Device, ...]) -> Order:
+        """Get everything about the next attempt on disk before there is a process."""
+        slots, policy = self._slots.of(job.kind), self._policy
+        set_aside_result(job.folder, job.attempts)
+        job.folder.stop.unlink(missing_ok=True)
+        job.attempts += 1
+        # After a power cut the status may be older than the attempts.
+        while job.folder.attempt(job.attempts).exists():
+            job.attempts += 1
+        job.slot = tuple(device.name for device in found)
+        job.host, job.exit_code, job.pid, job.token = self._host, None, None, {}
+        job.started, job.ended = time.time(), None
+        job.log_offset = log_size(job.folder.log)
+        num_gpus = slots.num_gpus(found, alone=job.alone)
+        placed = None if slots.chosen_by_engine else found
+        order = Order(
+            argv=tuple(command(job, self._experiment_id, slots, num_gpus > 0)),
+            variables=variables(job, placed, slots.threads),
+            cwd=os.getcwd(),
+            attempt=job.attempts,
+            place=job.place,
+            num_gpus=num_gpus,
+            num_cpus=slots.cpus_per_job or slots.num_processes,
+            timeout_s=policy.timeout_s,
+            stop_grace_s=policy.stop_grace_s,
+            heartbeat_s=policy.heartbeat_s,
+        )
+        order.write(job.folder)
+        self._change(job, State.RUNNING, f"attempt {job.attempts}")
+        return order
+
+    def _put_back(self, job: Job, reason: str) -> None:
+        """To the front of the queue: it was not started, for a reason that is not its own."""
+        self._slots.release(job.spec.identity)
+        self._change(job, State.QUEUED, reason)
+        self._queues[job.kind].appendleft(job)
+        self._waits_for = reason
+
+    def _hold(self, job: Job, handle: Handle, found: tuple[Device, ...]) -> None:
         self._running[handle] = job
-        self._slots.take(job.spec.identity, device, self._slots.share(job.kind, job.alone))
-        job.pid, job.process_mark = handle.pid, handle.mark
-        self._opened().save(job)
-        self._progress.started(job)
+        self._begun_s[handle] = time.monotonic()
+        share = self._slots.share(job.kind, alone=job.alone)
+        self._slots.take(job.spec.identity, found, share)
+
+    # ---- ends ---------------------------------------------------------------------------------
 
     def _end(self, handle: Handle) -> None:
         job = self._running.pop(handle)
+        del self._begun_s[handle]
         self._slots.release(job.spec.identity)
-        verdict = judge(handle.exit_code, job.folder.result, job.folder.log, job.log_offset)
-        self._apply(job, verdict, handle.exit_code)
+        self._apply(job, self._evidence(job, handle))
 
-    def _apply(self, job: Job, verdict: Verdict, exit_code: int | None) -> None:
+    def _evidence(self, job: Job, handle: Handle | None) -> Evidence:
+        return Evidence(
+            record=read_attempt(job.folder.attempt(job.attempts)),
+            result=job.folder.result,
+            log=job.folder.log,
+            log_offset=job.log_offset,
+            engine_word="" if handle is None else handle.ending,
+            engine_reason="" if handle is None else handle.ending_reason,
+        )
+
+    def _apply(self, job: Job, evidence: Evidence) -> None:
         """Turn the end of an attempt into the job's next state."""
-        job.ended, job.exit_code = time.time(), exit_code
-        job.pid = job.process_mark = None
-        if verdict.outcome == SUCCEEDED:
+        record = evidence.record or {}
+        job.ended, job.exit_code = time.time(), record.get("exit_code")
+        job.pid, job.token = None, {}
+        if "out_of_memory_kills" not in record and record.get("host") in (None, self._host):
+            # Its supervisor died first; what it left must not write into the next attempt.
+            self._executor.clear(job.folder, job.attempts, record)
+        remove_temporary_files(job.folder.path)
+        remove_temporary_files(job.folder.architectures)
+        peak = int(record.get("peak_memory_bytes") or 0)
+        self._largest_bytes[job.kind] = max(peak, self._largest_bytes.get(job.kind, 0))
+        verdict = judge(evidence)
+        if verdict.ending is Ending.SUCCEEDED:
             self._report_success(job)
-            return
-        if self._signals:
-            self._change(job, State.CANCELLED, f"the manager was stopped: {verdict.reason}")
-            return
-        if verdict.outcome == OUT_OF_MEMORY:
-            job.out_of_memory += 1
-            if job.out_of_memory <= self._max_out_of_memory:
-                retry = f"retry {job.out_of_memory} of {self._max_out_of_memory}"
-                self._enqueue(job, f"{verdict.reason}; {retry}, alone on a device")
-            else:
-                self._change(
-                    job, State.OUT_OF_MEMORY, f"{job.out_of_memory} times {verdict.reason}"
-                )
-                self._log_end(job)
-            return
-        if verdict.outcome == PREEMPTED:
-            job.preempted += 1
-            if job.preempted <= self._max_preemptions:
-                self._enqueue(job, f"{verdict.reason}; attempt {job.attempts + 1} follows")
-                return
-            verdict = Verdict("failed", f"{verdict.reason}, {job.preempted} times", "preempted")
-        self._fail(job, verdict)
+        elif job.cancel_reason:
+            self._change(job, State.CANCELLED, job.cancel_reason)
+            self._progress.ended(job)
+        elif self._signals and verdict.ending is Ending.PREEMPTED:
+            self._change(job, State.QUEUED, f"the manager was stopped: {verdict.reason}")
+        else:
+            self._decide(job, verdict)
 
-    def _report_success(self, job: Job) -> None:
-        """Ask for the jobs that follow before saying that it succeeded: that may undo it."""
-        if job.state is not State.SUCCEEDED:
-            job.reason = ""
-        try:
-            following = list(self._on_finished(job)) if self._on_finished is not None else []
-            self.add(following)
-        except DnasError as error:
-            self._fail(job, Verdict("failed", str(error), f"after success: {error}"))
+    def _decide(self, job: Job, verdict: Verdict) -> None:
+        decision = decide(verdict, self._policy.retries, job.retries)
+        name = verdict.ending.value
+        if decision.again:
+            job.retries[name] = job.retries.get(name, 0) + 1
+            self._event(job, name, verdict.reason)
+            self._enqueue(job, decision.reason)
             return
-        self._last_cause, self._same_causes = "", 0
-        if job.state is not State.SUCCEEDED:
-            self._change(job, State.SUCCEEDED, "")
-            self._log_end(job)
-
-    def _fail(self, job: Job, verdict: Verdict) -> None:
-        self._change(job, State.FAILED, verdict.reason)
-        self._log_end(job)
-        if not verdict.cause:
-            return
-        self._same_causes = self._same_causes + 1 if verdict.cause == self._last_cause else 1
-        self._last_cause = verdict.cause
-        limit = min(2, self._max_same_failures) if verdict.user_error else self._max_same_failures
-        if limit and self._same_causes >= limit and not self._stopped:
+        self._change(job, decision.state, decision.reason)
+        self._progress.ended(job)
+        if self._strikes.failure(verdict) and not self._stopped:
             waiting = sum(len(queue) for queue in self._queues.values()) + len(self._staged)
             self._stopped = (
-                f"{self._same_causes} jobs in a row failed for the same reason, so no more are "
-                f"started and {waiting} stay queued: {one_line(verdict.reason)}. Mend the cause "
-                "and start the same command again: it goes on from here"
+                f"{self._strikes.count} jobs in a row failed for the same reason, so no more are "
+                f"started and {waiting} stay queued: {one_line(verdict.reason)}. Mend the cause, "
+                f"then dnas retry {self.folder.path} --failed, and start the same command again: "
+                "it goes on from here"
             )
             logger.error("%s", self._stopped)
 
+    def _report_success(self, job: Job) -> None:
+        """Ask for the jobs that follow before saying that it succeeded: that may undo it."""
+        try:
+            self.add(self._on_finished(job) if self._on_finished is not None else [])
+        except DnasError as error:
+            reason = f"after success: {error}"
+            self._decide(job, Verdict(Ending.CRASHED, str(error), reason))
+            return
+        self._strikes.success()
+        if job.state is not State.SUCCEEDED:
+            self._change(job, State.SUCCEEDED, "")
+            self._progress.ended(job)
+
     def _enqueue(self, job: Job, reason: str) -> None:
-        again = job.attempts > 0
-        fresh = job.state is State.QUEUED and not again
-        if not (fresh and reason == "new"):  # a new job's status has just been written
-            self._change(job, State.QUEUED, reason)
-        else:
-            self._event(job, State.QUEUED, reason)
+        self._change(job, State.QUEUED, reason)
         self._queues[job.kind].append(job)
-        if again:
-            logger.warning("%s %s: queued again: %s", job.kind, job.id, one_line(reason))
+        logger.warning("%s %s: queued again: %s", job.kind, job.id, one_line(reason))
 
     def _change(self, job: Job, state: State, reason: str) -> None:
         job.state, job.reason = state, reason
@@ -416,71 +488,96 @@ class Manager:
         self._event(job, state, reason)
 
     def _event(self, job: Job | None, state: str, reason: str) -> None:
-        self._progress.changed(job)
+        if job is not None and job.spec.identity in self._jobs:
+            self._progress.changed(job)
         self._opened().event(job, str(state), reason, pid=self._pid, host=self._host)
+
+    # ---- requests -----------------------------------------------------------------------------
+
+    def _answer_requests(self) -> None:
+        for request in requests.pending(self.folder):
+            for name in request.jobs:
+                job = self._by_id.get(name)
+                if job is None:
+                    logger.warning("asked to %s %s: no such job here", request.action, name[1])
+                elif request.action == requests.CANCEL:
+                    self._cancel(job)
+                else:
+                    self._retry(job)
+            if request.file is not None:
+                request.file.unlink(missing_ok=True)
+
+    def _cancel(self, job: Job) -> None:
+        reason = "cancelled on request"
+        if job.state is State.QUEUED:
+            with contextlib.suppress(ValueError):
+                self._queues[job.kind].remove(job)
+            self._change(job, State.CANCELLED, reason)
+            self._progress.ended(job)
+        elif job.state is State.RUNNING:
+            again, job.cancel_reason = bool(job.cancel_reason), reason
+            handle = next(h for h, running in self._running.items() if running is job)
+            # Asked twice, it is killed.
+            self._cancel_handle(handle, kill=again)
+
+    def _retry(self, job: Job) -> None:
+        if not job.state.ended or job.state is State.SUCCEEDED:
+            return
+        job.retries, job.cancel_reason = {}, ""
+        self._enqueue(job, f"asked for again; before: {job.state}")
+        self._strikes.success()
+        self._stopped = ""
+
+    def _cancel_handle(self, handle: Handle, *, kill: bool = False) -> None:
+        by = self._watcher if self._watcher.watches(handle) else self._executor
+        by.cancel(handle, kill=kill)
 
     # ---- stopping -----------------------------------------------------------------------------
 
     def _stop_all(self, reason: str) -> None:
-        """End all running jobs: SIGTERM, some seconds to save a checkpoint, SIGKILL."""
+        """End all running jobs: each may save a checkpoint, and has its grace for that."""
         self._stopped = self._stopped or reason
         if not self._running:
             return
         logger.warning(
-            "%s: asking %d running jobs to end, %g s for that; once more to kill them now",
+            "%s: %d running jobs save a checkpoint and end, within %g s; once more to kill them "
+            "now",
             reason,
             len(self._running),
-            self._stop_grace_s,
+            self._policy.stop_grace_s,
         )
-        for handle in self._end_processes(impatient=True):
+        for handle in self._end_jobs(impatient=True):
             self._end(handle)
 
     def _abandon(self) -> None:
         """End all running jobs without writing anything: the next start reads what they left."""
-        for handle in self._end_processes(impatient=False):
+        for handle in self._end_jobs(impatient=False):
             self._running.pop(handle, None)
 
-    def _end_processes(self, *, impatient: bool) -> Iterator[Handle]:
-        """SIGTERM, grace, SIGKILL; gives each handle as it ends.
+    def _end_jobs(self, *, impatient: bool) -> Iterator[Handle]:
+        """Ask, wait for the grace, kill; gives each handle as it ends.
 
         Args:
             impatient: Whether another signal to the manager cuts the grace short.
         """
-        asked = len(self._signals)
-        steps = ((signal.SIGTERM, self._stop_grace_s), (signal.SIGKILL, _KILL_WAIT_S))
-        for step, wait_s in steps:
+        for kill, wait_s in ((False, self._policy.stop_grace_s), (True, _KILL_WAIT_S)):
             for handle in self._running:
-                self._executor.send(handle, step)
+                self._cancel_handle(handle, kill=kill)
             deadline = time.monotonic() + wait_s
             while self._running and (left := deadline - time.monotonic()) > 0:
-                if impatient and step == signal.SIGTERM and len(self._signals) > asked:
+                if impatient and not kill and len(self._signals) > 1:
                     break
-                yield from self._executor.wait(min(_TICK_S, left))
-
-    # ---- the end ------------------------------------------------------------------------------
+                self._lock.beat()
+                yield from self._poll(min(_TICK_S, left))
 
     def _outcome(self) -> Outcome:
-        jobs = self.jobs
-        failures = failures_of(jobs)
+        failures = self._progress.failures()
         if self._signals:
             state, code = "interrupted", 128 + self._signals[0]
-        elif failures or self._stopped or any(not job.state.ended for job in jobs):
+        elif failures or self._stopped or any(not job.state.ended for job in self._jobs.values()):
             state, code = "failed", 1
         else:
             state, code = "finished", 0
-        return Outcome(state, code, self.folder.path, count_states(jobs), failures, self._stopped)
-
-    def _log_end(self, job: Job) -> None:
-        waiting = (
-            len(queue) / self._slots.num_slots(kind)
-            for kind, queue in self._queues.items()
-            if queue
-        )
-        self._progress.ended(job, waiting)
-
-
-def _write_header(job: Job, argv: list[str]) -> None:
-    """Start an attempt in the log with the command, ready to be run by hand."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S")
-    with open(job.folder.log, "a", encoding="utf-8") as log:
-        log.write(f"=== attempt {job.attempts}, {when}, {job.device}: {shlex.join(argv)}\n")
+        self._progress.write_status(state, self._stopped, self._running, self._queued())
+        counts = self._progress.counts()
+        return Outcome(state, code, self.folder.path, counts, failures, self._stopped)

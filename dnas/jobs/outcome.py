@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnas.jobs.job import Job, State
+from dnas.jobs.job import State
 from dnas.jobs.verdict import TAIL_FOLLOWS
 
 #: Failures shown in a summary; a sweep that fails as a whole must not flood the terminal.
@@ -29,7 +29,7 @@ class Outcome:
     """How a run ended."""
 
     state: str
-    """``finished`` (every job succeeded), ``failed`` or ``interrupted``."""
+    """``finished`` (every job succeeded or was cancelled), ``failed`` or ``interrupted``."""
     exit_code: int
     """0, 1 if a job failed or launching was stopped, 128 + signal if interrupted."""
     run: Path
@@ -66,28 +66,6 @@ class Outcome:
                     f"  ... and {len(self.failures) - _MOST_SHOWN} more, each with its log"
                 )
         return "\n".join(lines) + "\n"
-
-
-def count_states(jobs: Iterable[Job]) -> dict[str, dict[str, int]]:
-    """Kind -> state -> number of jobs, in the order of kinds and states."""
-    counts: dict[str, dict[str, int]] = {}
-    for job in jobs:
-        states = counts.setdefault(job.kind, {})
-        states[str(job.state)] = states.get(str(job.state), 0) + 1
-    order = [str(state) for state in State]
-    return {
-        kind: dict(sorted(states.items(), key=lambda item: order.index(item[0])))
-        for kind, states in counts.items()
-    }
-
-
-def failures_of(jobs: Iterable[Job]) -> tuple[Failure, ...]:
-    """The jobs that ended without a success."""
-    return tuple(
-        Failure(job.kind, job.id, str(job.state), job.reason, job.folder.log)
-        for job in jobs
-        if job.state in (State.FAILED, State.OUT_OF_MEMORY)
-    )
 
 
 def duration(seconds: float) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import NoReturn
 
 from dnas.errors import ConfigError, DnasError, JobError
 from dnas.files import read_json
-from dnas.jobs.command import check_programs
+from dnas.jobs.command import check_programs, with_torchrun
 from dnas.jobs.config import (
     SAMPLED_ARCH_PARAM,
     TuningConfig,
@@ -26,12 +28,15 @@ from dnas.jobs.config import (
 from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_duplicates, record_experiment
 from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.manager import Manager
+from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.slots import Device, SlotPool, check_visible, devices
+from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
 from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
 
 logger = logging.getLogger(__name__)
+
+#: Jobs that a cluster's engine is given at a time; the others wait in the run folder.
+MAX_SUBMITTED = 1000
 
 
 def run_pipeline(
@@ -41,6 +46,9 @@ def run_pipeline(
     runs_dir: str | Path = "runs",
     *,
     executor: Executor | None = None,
+    policy: Policy | None = None,
+    max_submitted: int = MAX_SUBMITTED,
+    show: Callable[[dict[str, object]], None] | None = None,
 ) -> Outcome:
     """Run or go on with both stages of an experiment.
 
@@ -50,20 +58,25 @@ def run_pipeline(
         experiment_id: Name of the run folder in ``runs_dir``.
         runs_dir: Folder of run folders.
         executor: What runs the jobs; default processes of this machine.
+        policy: Retries, limits and times.
+        max_submitted: Jobs that a cluster's engine is given at a time.
+        show: For a live view, see :class:`Manager`.
 
     Raises:
         ConfigError: A config is wrong; no job was started.
         JobError: The run folder belongs to other configs or to a live manager.
     """
-    configs = load_pair(dnas_config, sampled_config)
+    configs = load_pair(dnas_config, sampled_config, executor)
     run = RunFolder(Path(runs_dir) / check_experiment_id(experiment_id))
     sampled = SampledJobs(run, expand(configs[SAMPLED], SAMPLED))
     manager = Manager(
         run,
-        slot_pool(configs),
+        slot_pool(configs, executor, max_submitted),
         executor=executor,
         on_finished=sampled.after,
         experiment_id=experiment_id,
+        policy=policy,
+        show=show,
     )
     with manager:
         record_experiment(run, experiment_id, configs)
@@ -72,28 +85,38 @@ def run_pipeline(
         return manager.run()
 
 
-def load_pair(dnas_config: str | Path, sampled_config: str | Path) -> dict[str, TuningConfig]:
-    """Read and check both configs; nothing is written.
+def load_pair(
+    dnas_config: str | Path, sampled_config: str | Path, executor: Executor | None = None
+) -> dict[str, TuningConfig]:
+    """Read and check both configs, for use with ``executor``; nothing is written.
 
     Raises:
         ConfigError: A mistake in one of them, a missing script, or the two swapped.
     """
     configs = {SUPERNET: load_config(dnas_config), SAMPLED: load_config(sampled_config)}
     for kind, config in configs.items():
-        check_config(config, kind, needs_architecture=kind == SAMPLED)
+        check_config(config, kind, needs_architecture=kind == SAMPLED, executor=executor)
     return configs
 
 
-def check_config(config: TuningConfig, kind: str, *, needs_architecture: bool) -> list[JobSpec]:
+def check_config(
+    config: TuningConfig,
+    kind: str,
+    *,
+    needs_architecture: bool,
+    executor: Executor | None = None,
+) -> list[JobSpec]:
     """Check a parsed config for its use as ``kind`` and return its jobs.
 
     Args:
         config: A parsed config.
         kind: ``SUPERNET`` or ``SAMPLED``.
         needs_architecture: Whether ``SAMPLED_ARCH_PARAM`` must be in it.
+        executor: What is to run the jobs; default processes of this machine.
 
     Raises:
-        ConfigError: A token in the wrong place, a missing script, or a GPU this shell may not use.
+        ConfigError: A token in the wrong place, a missing script, a GPU this shell may not use, or
+            a setting that this executor would ignore.
     """
     line = config.lines[0][0]
     token_line = config.line_of(SAMPLED_ARCH_PARAM)
@@ -113,19 +136,84 @@ def check_config(config: TuningConfig, kind: str, *, needs_architecture: bool) -
                     f"script needs the architecture, e.g. --architecture={SAMPLED_ARCH_PARAM}"
                 )
     check_programs(specs, config.path, line)
-    try:
-        check_visible(config.gpu_ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    except ConfigError as error:
-        raise ConfigError(f"{config.path}:{config.gpu_ids_line}: {error}") from None
+    _check_devices(config, executor)
+    if config.num_gpus_per_job > 1:
+        _check_torchrun(config, specs)
     return specs
 
 
-def slot_pool(configs: dict[str, TuningConfig]) -> SlotPool:
-    """The devices of the configs, shared where both name the same."""
-    slots: dict[str, tuple[tuple[Device, ...], int]] = {
-        kind: (devices(config.gpu_ids), config.num_jobs_per_gpu) for kind, config in configs.items()
-    }
-    return SlotPool(slots)
+def slot_pool(
+    configs: Mapping[str, TuningConfig],
+    executor: Executor | None = None,
+    max_submitted: int = MAX_SUBMITTED,
+) -> SlotPool:
+    """The devices of the configs, shared where both name the same.
+
+    Args:
+        configs: The config of each kind of job.
+        executor: What runs the jobs; default processes of this machine.
+        max_submitted: Jobs that a cluster's engine is given at a time.
+    """
+    return SlotPool(
+        {kind: _slots(config, executor, max_submitted) for kind, config in configs.items()}
+    )
+
+
+def _slots(config: TuningConfig, executor: Executor | None, max_submitted: int) -> Slots:
+    if executor is not None and executor.places_jobs:
+        gpus = Fraction(config.num_gpus_per_job, config.num_jobs_per_gpu)
+        return engine_slots(executor.name, gpus, max_submitted, config.num_cpus_per_job)
+    return Slots(
+        devices=devices(config.gpu_ids),
+        jobs_per_device=config.num_jobs_per_gpu,
+        devices_per_job=config.num_gpus_per_job,
+        cpus_per_job=config.num_cpus_per_job,
+    )
+
+
+def _check_devices(config: TuningConfig, executor: Executor | None) -> None:
+    """Refuse device settings that are missing, impossible, or would be ignored."""
+
+    def refuse(key: str, message: str) -> NoReturn:
+        line = config.key_lines.get(key, config.lines[-1][0])
+        raise ConfigError(f"{config.path}:{line}: {message}")
+
+    if executor is not None and executor.places_jobs:
+        if config.gpu_ids:
+            refuse(
+                "GPU_IDS",
+                f"GPU_IDS would be ignored: with --executor {executor.name} the cluster chooses "
+                "the devices; remove the line, and say with NUM_GPUS_PER_JOB how many a job needs "
+                "(0 for a CPU job)",
+            )
+        return
+    if not config.gpu_ids:
+        refuse("", "GPU_IDS is missing; add a line such as GPU_IDS:0,1 or GPU_IDS:cpu")
+    try:
+        check_visible(config.gpu_ids, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except ConfigError as error:
+        refuse("GPU_IDS", str(error))
+    number, per_job = len(config.gpu_ids), config.num_gpus_per_job
+    if per_job == 0:
+        refuse("NUM_GPUS_PER_JOB", "NUM_GPUS_PER_JOB:0 is for clusters; here, say GPU_IDS:cpu")
+    if number % per_job:
+        refuse(
+            "NUM_GPUS_PER_JOB",
+            f"NUM_GPUS_PER_JOB:{per_job} does not divide the {number} devices of GPU_IDS, so that "
+            f"{number % per_job} of them would never be used; change one of the two",
+        )
+    kinds = {gpu_id == "cpu" for gpu_id in config.gpu_ids}
+    if per_job > 1 and len(kinds) > 1:
+        refuse("GPU_IDS", "a job of several devices needs them of one sort: all GPUs, or all cpu")
+
+
+def _check_torchrun(config: TuningConfig, specs: Iterable[JobSpec]) -> None:
+    for spec in specs:
+        try:
+            with_torchrun(spec.argv, config.num_gpus_per_job)
+        except ConfigError as error:
+            line = config.key_lines["NUM_GPUS_PER_JOB"]
+            raise ConfigError(f"{config.path}:{line}: {error}") from None
 
 
 class SampledJobs:

@@ -1,9 +1,10 @@
-"""Facts about processes that the manager did not start itself."""
+"""Processes that somebody else started: which one it is, and the end of it."""
 
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -25,6 +26,8 @@ def process_mark(pid: int) -> str | None:
         fields = stat[stat.rindex(")") + 2 :].split()
         state, start_ticks = fields[0], fields[19]
         return None if state in "ZX" else f"{boot[:8]}:{start_ticks}"
+    import subprocess  # not at the top: supervisors import this, and start thousands of times
+
     shown = subprocess.run(
         ["ps", "-o", "state=,lstart=", "-p", str(pid)],
         capture_output=True,
@@ -34,19 +37,15 @@ def process_mark(pid: int) -> str | None:
     return shown[1].strip() if len(shown) == 2 and not shown[0].startswith("Z") else None
 
 
-def find_by_variable(name: str, value: str) -> int | None:
-    """Pid of the oldest live process that leads its group and was started with NAME=value.
+def kill_by_variables(variables: Mapping[str, str]) -> None:
+    """SIGKILL every process of this user that was started with all of these in its environment.
 
-    Only where ``/proc`` is; None elsewhere and if there is none.
+    Only where ``/proc`` is; nothing happens elsewhere.
     """
-    wanted = f"{name}={value}".encode()
-    for folder in sorted(_PROC.glob("[0-9]*"), key=lambda path: int(path.name)):
-        pid = int(folder.name)
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
+    for folder in _PROC.glob("[0-9]*"):
         try:
-            if wanted not in folder.joinpath("environ").read_bytes().split(b"\0"):
-                continue
-            if os.getpgid(pid) == pid and process_mark(pid) is not None:
-                return pid
+            if wanted <= set(folder.joinpath("environ").read_bytes().split(b"\0")):
+                os.kill(int(folder.name), signal.SIGKILL)
         except OSError:
             continue  # it ended, or belongs to somebody else
-    return None

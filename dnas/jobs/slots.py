@@ -1,14 +1,15 @@
 """Devices and how full they are.
 
-A job of a kind whose config says ``NUM_JOBS_PER_GPU:n`` takes 1/n of a device, and the jobs on a
-device never take more than the whole, whatever kinds they are of. So two configs can share GPUs
-without putting more on one than either of them allows.
+A job of a kind whose config says ``NUM_JOBS_PER_GPU:n`` takes 1/n of a device, one whose config
+says ``NUM_GPUS_PER_JOB:k`` takes k whole devices, and the jobs on a device never take more than the
+whole, whatever kinds they are of. So two configs can share GPUs without putting more on one than
+either of them allows.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,11 +24,6 @@ class Device:
     """``gpu 0`` or ``cpu 1``, for people and for ``status.json``."""
     visible: str
     """Value of CUDA_VISIBLE_DEVICES: the GPU's id, or empty on a CPU slot."""
-
-    @property
-    def id_inside_job(self) -> str:
-        """What ``GPU_ID_PARAM`` becomes: 0, the one visible GPU, or ``cpu``."""
-        return "0" if self.visible else "cpu"
 
 
 def devices(gpu_ids: Iterable[str]) -> tuple[Device, ...]:
@@ -73,68 +69,144 @@ def threads_per_job(num_slots: int, cores: int | None = None) -> int:
     return max(1, cores // max(1, num_slots))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """What the jobs of one kind may use."""
+
+    devices: tuple[Device, ...]
+    jobs_per_device: int = 1
+    devices_per_job: int = 1
+    cpus_per_job: int | None = None
+    """Threads of a job; None shares the cores of this host among the jobs that run at once."""
+    engine_gpus: Fraction | None = None
+    """GPUs of a job where an engine places jobs; the one device then stands for its cluster."""
+
+    def __post_init__(self) -> None:
+        if self.jobs_per_device > 1 and self.devices_per_job > 1:
+            raise ValueError("a job takes a part of a device or several devices, not both")
+
+    @property
+    def share(self) -> Fraction:
+        """The part that a job takes of each of its devices."""
+        return Fraction(1, self.jobs_per_device)
+
+    @property
+    def chosen_by_engine(self) -> bool:
+        """Whether an engine chooses host and device."""
+        return self.engine_gpus is not None
+
+    @property
+    def num_jobs(self) -> int:
+        """How many jobs can run at once when they have the devices to themselves."""
+        return len(self.devices) * self.jobs_per_device // self.devices_per_job
+
+    @property
+    def num_processes(self) -> int:
+        """Processes of a job: one for each of several devices."""
+        if self.engine_gpus is not None:
+            return max(1, int(self.engine_gpus))
+        return self.devices_per_job
+
+    @property
+    def threads(self) -> int:
+        """Threads of each process of a job."""
+        if self.cpus_per_job is not None:
+            return max(1, self.cpus_per_job // self.num_processes)
+        return 1 if self.chosen_by_engine else threads_per_job(self.num_jobs * self.num_processes)
+
+    def num_gpus(self, found: tuple[Device, ...], *, alone: bool) -> float:
+        """GPUs that a job on these devices needs, a fraction where it shares one."""
+        if self.engine_gpus is not None:
+            whole = alone and 0 < self.engine_gpus < 1
+            return 1.0 if whole else float(self.engine_gpus)
+        visible = sum(bool(device.visible) for device in found)
+        return float(visible if alone else visible * self.share)
+
+
+def engine_slots(name: str, gpus: Fraction, max_jobs: int, cpus: int | None = None) -> Slots:
+    """Slots of an engine that places jobs: at most ``max_jobs`` are submitted at a time."""
+    return Slots(
+        devices=(Device(name, ""),), jobs_per_device=max_jobs, cpus_per_job=cpus, engine_gpus=gpus
+    )
+
+
 class SlotPool:
     """Which jobs are on which devices.
 
     Args:
-        slots: For each kind of job, the devices it may use and how many such jobs share one.
+        slots: For each kind of job, what it may use.
     """
 
-    def __init__(self, slots: Mapping[str, tuple[Sequence[Device], int]]) -> None:
-        self._devices = {kind: tuple(found) for kind, (found, _) in slots.items()}
-        self._share = {kind: Fraction(1, count) for kind, (_, count) in slots.items()}
+    def __init__(self, slots: Mapping[str, Slots]) -> None:
+        self._slots = dict(slots)
         self._load: dict[Device, Fraction] = {
-            device: Fraction(0) for found in self._devices.values() for device in found
+            device: Fraction(0) for found in self._slots.values() for device in found.devices
         }
-        self._taken: dict[str, tuple[Device, Fraction]] = {}
+        self._taken: dict[str, tuple[tuple[Device, ...], Fraction]] = {}
 
-    def devices(self, kind: str) -> tuple[Device, ...]:
-        """Devices that jobs of ``kind`` may use, in the config's order.
+    def of(self, kind: str) -> Slots:
+        """What jobs of ``kind`` may use.
 
         Raises:
             JobError: There are none for this kind.
         """
-        if not self._devices.get(kind):
+        found = self._slots.get(kind)
+        if found is None or not found.devices:
             raise JobError(f"there are no devices for {kind} jobs; its config must set GPU_IDS")
-        return self._devices[kind]
+        return found
 
-    def per_device(self, kind: str) -> int:
-        """How many jobs of ``kind`` share a device."""
-        return int(1 / self._share[kind])
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices, those of adopted jobs that the configs no longer name among them."""
+        return tuple(self._load)
 
-    def num_slots(self, kind: str) -> int:
-        """How many jobs of ``kind`` can run at once when they have the devices to themselves."""
-        return len(self.devices(kind)) * self.per_device(kind)
+    def free_for(
+        self, kind: str, *, alone: bool = False, without: Collection[Device] = ()
+    ) -> tuple[tuple[Device, ...], bool]:
+        """The devices that a job should take, and whether they have room for it now.
 
-    def share(self, kind: str, alone: bool) -> Fraction:
-        """The part of a device that a job takes: 1/n, or all of it if it must be ``alone``."""
-        return Fraction(1) if alone else self._share[kind]
+        They are the least loaded ones, the first of them when several are. If they have no room,
+        the job may reserve them, so that it is not overtaken for ever by smaller ones. The tuple is
+        empty if too few devices are left.
 
-    def emptiest(self, candidates: Iterable[Device]) -> Device:
-        """The least loaded of ``candidates``, the first of them when several are."""
-        return min(candidates, key=self._load.__getitem__)
+        Args:
+            kind: Of the job.
+            alone: Whether it must have its device to itself.
+            without: Devices that others have reserved.
+        """
+        slots = self.of(kind)
+        candidates = [device for device in slots.devices if device not in without]
+        candidates.sort(key=self._load.__getitem__)  # stable: the config's order within equals
+        chosen = tuple(candidates[: slots.devices_per_job])
+        if len(chosen) < slots.devices_per_job:
+            return (), False
+        share = self.share(kind, alone=alone)
+        return chosen, all(self._load[device] + share <= 1 for device in chosen)
 
-    def has_room(self, device: Device, share: Fraction) -> bool:
-        """Whether ``share`` of ``device`` is free."""
-        return self._load[device] + share <= 1
+    def share(self, kind: str, *, alone: bool = False) -> Fraction:
+        """The part of each of its devices that a job takes."""
+        slots = self.of(kind)
+        return Fraction(1) if alone and not slots.chosen_by_engine else slots.share
 
     def load(self, device: Device) -> Fraction:
         """The part of ``device`` that is taken."""
         return self._load.get(device, Fraction(0))
 
-    def take(self, job_key: str, device: Device, share: Fraction) -> None:
-        """Put a job on a device. Room is not checked: an adopted job is where it is."""
-        self._load[device] = self.load(device) + share
-        self._taken[job_key] = (device, share)
+    def take(self, job_key: str, devices: tuple[Device, ...], share: Fraction) -> None:
+        """Put a job on devices. Room is not checked: an adopted job is where it is."""
+        for device in devices:
+            self._load[device] = self.load(device) + share
+        self._taken[job_key] = (devices, share)
 
     def release(self, job_key: str) -> None:
-        """The job is no longer on its device."""
-        device, share = self._taken.pop(job_key)
-        self._load[device] -= share
+        """The job is no longer on its devices."""
+        devices, share = self._taken.pop(job_key)
+        for device in devices:
+            self._load[device] -= share
 
-    def named(self, name: str | None) -> Device:
+    def named(self, name: str) -> Device:
         """The device of that name, or one outside the pool when the configs no longer have it."""
         for device in self._load:
             if device.name == name:
                 return device
-        return Device(name or "unknown", "")
+        return Device(name, "")

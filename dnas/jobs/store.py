@@ -1,17 +1,32 @@
-"""Jobs as folders: what is on disk is what a restarted manager knows."""
+"""Jobs as folders: what is on disk is what a restarted manager knows.
+
+The store survives what disks do. A job's file that is damaged is made anew from what is left: the
+spec from the config that names the same job, the state from what the attempts say of themselves.
+While the disk refuses to be written, the store keeps what is not yet on it and says so; the manager
+starts nothing then, and goes on when it can.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dnas.errors import DnasError, JobError
-from dnas.files import append_json_line, read_json, write_json
+from dnas.files import append_json_line, write_json
 from dnas.jobs.job import KINDS, Job, JobSpec, State, spec_from_description
 from dnas.runs import JobFolder, RunFolder
+
+logger = logging.getLogger(__name__)
+
+_INDEX = re.compile(r"(\d{4,})-")
+_ATTEMPT = re.compile(r"attempt\.(\d+)\.json")
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.[A-Za-z]+)?")
 
 
 class JobStore:
@@ -19,45 +34,58 @@ class JobStore:
 
     Args:
         run: The run folder; its jobs are read, and half-made ones of a killed manager removed.
-
-    Raises:
-        JobError: A job's file is damaged.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self._jobs: dict[str, Job] = {}
+        self._damaged: dict[tuple[str, str], JobFolder] = {}  # (kind, name without index)
         self._next_index = dict.fromkeys(KINDS, 0)
+        self._unsaved: dict[Path, Job] = {}
+        self._unwritten: list[dict[str, Any]] = []
+        self.behind = ""
+        """Why the disk lags behind what this store knows; empty if it does not."""
         for kind in KINDS:
-            for half_made in (run.path / kind).glob(".[0-9]*"):
-                shutil.rmtree(half_made)
-            for folder in run.jobs(kind):
-                index = folder.path.name.split("-")[0]
-                if index.isdecimal():
-                    self._next_index[kind] = max(self._next_index[kind], int(index) + 1)
-                if folder.job.exists():
-                    job = _load(folder)
-                    self._jobs[job.spec.identity] = job
+            self._read_kind(kind)
+        remove_temporary_files(run.path)
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
 
     def find(self, spec: JobSpec) -> Job | None:
         """The job of this identity, if the run has it."""
-        return self._jobs.get(spec.identity)
+        job = self._jobs.get(spec.identity)
+        if job is None:
+            folder = self._damaged.pop((spec.kind, _without_index(spec.name(0))), None)
+            if folder is not None:
+                logger.warning("%s was damaged: made anew from the config", folder.job)
+                job = Job(spec=spec, id=folder.path.name, folder=folder)
+                _recall(job, _names(folder.path))
+                write_json(folder.job, job.description())
+                self._jobs[spec.identity] = job
+        return job
 
     def create(self, spec: JobSpec) -> Job:
-        """Make a folder for a job the run does not have yet."""
+        """Make a folder for a job the run does not have yet.
+
+        Raises:
+            OSError: The disk refuses it; nothing is left.
+        """
         index = self._next_index[spec.kind]
-        self._next_index[spec.kind] += 1
         name = spec.name(index)
         job = Job(spec=spec, id=name, folder=self.run.job(spec.kind, name))
         # Made under a hidden name and renamed: a manager killed here leaves no half of a job.
         hidden = JobFolder(job.folder.path.with_name(f".{name}"))
-        hidden.path.mkdir(parents=True)
-        write_json(hidden.job, job.description())
-        write_json(hidden.status, job.status())
-        hidden.path.rename(job.folder.path)
+        try:
+            hidden.path.mkdir(parents=True)
+            # Not forced to the disk: after a power cut the job is made again from its config.
+            write_json(hidden.job, job.description(), durable=False)
+            write_json(hidden.status, job.status(), durable=False)
+            hidden.path.rename(job.folder.path)
+        except OSError:
+            shutil.rmtree(hidden.path, ignore_errors=True)
+            raise
+        self._next_index[spec.kind] += 1
         self._jobs[spec.identity] = job
         return job
 
@@ -68,8 +96,9 @@ class JobStore:
             write_json(job.folder.job, job.description())
 
     def save(self, job: Job) -> None:
-        """Write where a job stands."""
-        write_json(job.folder.status, job.status())
+        """Write where a job stands, now or as soon as the disk allows."""
+        self._unsaved[job.folder.path] = job
+        self.catch_up()
 
     def event(self, job: Job | None, state: str, reason: str, *, pid: int, host: str) -> None:
         """Append a line to ``events.jsonl``; ``job`` is None for the run itself."""
@@ -83,8 +112,56 @@ class JobStore:
             "host": host,
         }
         if job is not None:
-            line |= {"slot": job.device, "attempt": job.attempts}
-        append_json_line(self.run.events, line)
+            line |= {"slot": list(job.slot), "attempt": job.attempts}
+        self._unwritten.append(line)
+        self.catch_up()
+
+    def catch_up(self) -> bool:
+        """Write what is not on disk yet; gives whether all is."""
+        try:
+            for path, job in list(self._unsaved.items()):
+                # Not forced to the disk: after a power cut its attempts tell where it stood.
+                write_json(job.folder.status, job.status(), durable=False)
+                del self._unsaved[path]
+            while self._unwritten:
+                append_json_line(self.run.events, self._unwritten[0])
+                self._unwritten.pop(0)
+        except OSError as error:
+            if not self.behind:
+                logger.error("%s cannot be written: %s", self.run.path, error)
+            self.behind = f"the run folder cannot be written: {error.strerror}"
+            return False
+        if self.behind:
+            logger.warning("%s can be written again", self.run.path)
+        self.behind = ""
+        return True
+
+    # ---- reading ------------------------------------------------------------------------------
+
+    def _read_kind(self, kind: str) -> None:
+        parent = self.run.path / kind
+        if not parent.is_dir():
+            return
+        # Plain names and strings: a queue of ten thousand jobs is read in about a second.
+        for name in sorted(os.listdir(parent)):
+            path = parent / name
+            if name.startswith("."):
+                if _INDEX.match(name[1:]):
+                    shutil.rmtree(path)
+                continue
+            if (index := _INDEX.match(name)) is None or not path.is_dir():
+                continue
+            self._next_index[kind] = max(self._next_index[kind], int(index[1]) + 1)
+            folder = JobFolder(path)
+            names = _names(path)
+            try:
+                spec = spec_from_description(_read(folder.job))
+            except (OSError, KeyError, TypeError, ValueError, AttributeError):
+                self._damaged[kind, _without_index(name)] = folder
+                continue
+            job = Job(spec=spec, id=name, folder=folder)
+            _recall(job, names)
+            self._jobs[spec.identity] = job
 
 
 def set_aside_result(folder: JobFolder, attempt: int) -> None:
@@ -93,30 +170,42 @@ def set_aside_result(folder: JobFolder, attempt: int) -> None:
         folder.result.replace(folder.path / f"result.attempt{attempt}.json")
 
 
-def _load(folder: JobFolder) -> Job:
-    try:
-        spec = spec_from_description(read_json(folder.job))
-        # People may delete a status to have the job run again.
-        status = read_json(folder.status) if folder.status.exists() else {}
-        job = Job(spec=spec, id=folder.path.name, folder=folder)
-        job.state = State(status.get("state", State.QUEUED))
-        job.reason = str(status.get("reason") or "")
-        job.attempts = int(status.get("attempts") or 0)
-        job.device = status.get("slot")
-        job.pid = status.get("pid")
-        job.process_mark = status.get("process_mark")
-        job.host = status.get("host")
-        job.started, job.ended = status.get("started"), status.get("ended")
-        job.exit_code = status.get("exit_code")
-        job.log_offset = int(status.get("log_offset") or 0)
-    except (DnasError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise JobError(
-            f"{folder.path}: its job.json or status.json is damaged ({error}); delete this job's "
-            "folder to run the job anew"
-        ) from None
-    return job
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what writers that were killed have left; nobody may be writing in the folder."""
+    for name in _names(folder):
+        if _TEMPORARY.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
 
 
 def log_size(path: Path) -> int:
     """Bytes of a log, 0 if there is none."""
     return path.stat().st_size if path.exists() else 0
+
+
+def _recall(job: Job, names: list[str]) -> None:
+    """Read where a job stands; from its attempts if its status is missing or damaged."""
+    try:
+        job.recall(_read(job.folder.status))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        numbers = [int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name))]
+        job.attempts = max(numbers, default=0)
+        # Whoever recovers it reads from the attempt whether it still runs, or how it ended.
+        job.state = State.RUNNING if numbers else State.QUEUED
+        job.reason = f"its status.json was unusable ({type(error).__name__})"
+        logger.warning("%s is unusable: made anew", job.folder.status)
+
+
+def _read(path: Path) -> Any:
+    with open(path, encoding="utf-8") as handle:
+        return json.load(handle)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _without_index(name: str) -> str:
+    return name.split("-", 1)[1]

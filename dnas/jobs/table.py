@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dnas.jobs.config import TuningConfig
 from dnas.jobs.job import KINDS, JobSpec
-from dnas.jobs.slots import SlotPool
+from dnas.jobs.slots import SlotPool, Slots
 
 
 def job_table(
@@ -30,25 +30,51 @@ def job_table(
         if kind not in specs:
             continue
         config, found = configs[kind], specs[kind]
-        shown = ", ".join(device.name for device in slots.devices(kind))
-        per_device = slots.per_device(kind)
+        slots_of = slots.of(kind)
         each = ""
         if any(spec.canonical_id is None for spec in found) and config.wants_architecture:
             each = " for each distinct architecture that the supernets sample"
         lines += [
             "",
             f"{kind}: {len(found)} {'job' if len(found) == 1 else 'jobs'}{each} ({config.path})",
-            f"  on {shown}, {per_device} at a time on each",
+            f"  {_where(slots_of)}",
         ]
-        places = [device.name for _ in range(per_device) for device in slots.devices(kind)]
+        places = [] if slots_of.chosen_by_engine else _first_wave(slots_of)
         # Whatever follows another stage or more jobs than places waits for the next free device.
         waiting = bool(each) or not first
         first = False
+        later = "cluster" if slots_of.chosen_by_engine else "next free"
         rows = []
         for index, spec in enumerate(found):
-            place = places[index] if index < len(places) and not waiting else "next free"
+            place = places[index] if index < len(places) and not waiting else later
             rows.append((spec.name(index), place, shlex.join(spec.argv)))
         name_width = max((len(row[0]) for row in rows), default=0)
         place_width = max((len(row[1]) for row in rows), default=0)
         lines += [f"  {n:<{name_width}}  {p:<{place_width}}  {argv}" for n, p, argv in rows]
     return "\n".join(lines) + "\n"
+
+
+def _where(slots: Slots) -> str:
+    """Where jobs go and how many at a time."""
+    if slots.engine_gpus is not None:
+        gpus = f"{float(slots.engine_gpus):g} GPUs" if slots.engine_gpus else "no GPU"
+        return (
+            f"on the cluster of {slots.devices[0].name}, {gpus} each, at most {slots.num_jobs} "
+            "submitted at a time"
+        )
+    shown = ", ".join(device.name for device in slots.devices)
+    threads = f"{slots.threads} {'thread' if slots.threads == 1 else 'threads'}"
+    if slots.num_processes > 1:
+        return (
+            f"on {shown}, {slots.num_jobs} at a time, {slots.num_processes} devices each: a "
+            f"process on each, with {threads}"
+        )
+    return f"on {shown}, {slots.jobs_per_device} at a time on each, {threads} each"
+
+
+def _first_wave(slots: Slots) -> list[str]:
+    """The places of the first jobs, in the order in which they are taken."""
+    names = [device.name for device in slots.devices]
+    step = slots.devices_per_job
+    wave = [" + ".join(names[i : i + step]) for i in range(0, len(names), step)]
+    return wave * slots.jobs_per_device

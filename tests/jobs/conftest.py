@@ -13,6 +13,8 @@ from types import FrameType
 import pytest
 
 from dnas.files import read_json_lines
+from dnas.jobs.attempt import claim
+from dnas.runs import JobFolder
 
 #: ``--do=ACTION``; ``+`` chains actions, and ``a%b`` does a in the first attempt and b afterwards.
 _PROGRAM = """
@@ -100,6 +102,12 @@ def write_config(project: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def write_attempt(folder: JobFolder, attempt: int, exit_code: int = 0) -> None:
+    """What a supervisor leaves whose job ended with ``exit_code``; for simulated executors."""
+    record = {"state": "ended", "attempt": attempt, "end": "exited", "exit_code": exit_code}
+    assert claim(folder.attempt(attempt), record | {"out_of_memory_kills": 0})
 
 
 class Seen:

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from dnas.errors import JobError
 from dnas.jobs.config import expand, load_config
 from dnas.jobs.executors import DebugExecutor, Executor, Handle, LocalExecutor, Order
 from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.manager import Manager
+from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import slot_pool
-from dnas.jobs.slots import SlotPool, devices
-from dnas.runs import SAMPLED, SUPERNET, RunFolder
+from dnas.jobs.retries import Retries
+from dnas.jobs.slots import SlotPool, Slots, devices
+from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
+from tests.jobs.conftest import write_attempt
 
 pytestmark = pytest.mark.usefixtures("no_hang", "no_fsync")
 
@@ -37,7 +39,9 @@ def run_jobs(
     ) -> tuple[Outcome, Any]:
         config = load_config(write_config(arguments, gpu_ids=gpu_ids, per_gpu=per_gpu))
         manager = Manager(
-            RunFolder(project / "runs" / "e1"), slot_pool({SUPERNET: config}), **options
+            RunFolder(project / "runs" / "e1"),
+            slot_pool({SUPERNET: config}),
+            policy=Policy(**options),
         )
         manager.add(expand(config))
         return manager.run(), seen(project / "runs" / "e1")
@@ -50,11 +54,12 @@ def test_every_end_is_seen_and_none_stops_the_others(run_jobs: Callable[..., Any
         "--do={ok, exit:1, kill:SIGKILL, kill:SIGSEGV, exit:0, half, raise, error:bad+exit:2,"
         " exit:4, status:diverged, sleep:0+ok}",
         gpu_ids="cpu,cpu",
+        retries=Retries(lost=0),
     )
-    assert run.states() == ["succeeded", *["failed"] * 9, "succeeded"]
+    assert run.states() == ["succeeded", "failed", "lost", *["failed"] * 7, "succeeded"]
     assert run.num_starts() == [1] * 11
     assert (outcome.state, outcome.exit_code) == ("failed", 1)
-    assert outcome.counts == {"supernet": {"succeeded": 2, "failed": 9}}
+    assert outcome.counts == {"supernet": {"succeeded": 2, "failed": 8, "lost": 1}}
     reasons = [status["reason"] for status in run.statuses()]
     for reason, words in zip(
         reasons[1:10],
@@ -71,7 +76,7 @@ def test_every_end_is_seen_and_none_stops_the_others(run_jobs: Callable[..., Any
         assert failure.log.exists()
         assert str(failure.log) in summary
     assert "9 without success" in summary
-    assert run.status()["jobs"] == {"supernet": {"succeeded": 2, "failed": 9}}
+    assert run.status()["jobs"] == outcome.counts
     assert run.status()["state"] == "failed"
     assert run.statuses()[2]["exit_code"] == -9
 
@@ -83,7 +88,7 @@ def test_out_of_memory_goes_to_the_back_and_is_tried_again(run_jobs: Callable[..
     order = [event["job"][:4] for event in run.events() if event["state"] == "running"]
     assert order == ["0000", "0001", "0002", "0000", "0002"]
     again = [event["reason"] for event in run.events() if event["state"] == "queued"][3]
-    assert again == "out of memory (exited 3); retry 1 of 2, alone on a device"
+    assert again == "retry 1 of 2, alone on a device; out of memory (exited 3)"
 
 
 def test_out_of_memory_for_ever_is_bounded_also_as_the_last_job(
@@ -109,10 +114,10 @@ def test_a_retry_after_out_of_memory_has_the_device_alone(run_jobs: Callable[...
 
 
 def test_preempted_jobs_go_on_and_not_for_ever(run_jobs: Callable[..., Any]) -> None:
-    outcome, run = run_jobs("--do={exit:75%status:preempted%ok, exit:75}", max_preemptions=2)
+    outcome, run = run_jobs("--do={exit:75%status:preempted%ok, exit:75}", retries=Retries(preempted=2))
     assert run.states() == ["succeeded", "failed"]
     assert run.num_starts() == [3, 3]
-    assert "stopped for another attempt (exited 75), 3 times" in outcome.failures[0].reason
+    assert "3 times stopped for another attempt (exited 75)" in outcome.failures[0].reason
 
 
 def test_each_attempt_has_its_log_and_no_attempt_another_ones_result(
@@ -159,7 +164,7 @@ def test_a_success_between_two_failures_of_one_cause_clears_the_count(
 
 def test_out_of_memory_and_divergence_do_not_stop_the_queue(run_jobs: Callable[..., Any]) -> None:
     _, run = run_jobs(
-        "--n={1,2,3} --do={exit:3, exit:4}", max_same_failures=2, max_out_of_memory_retries=0
+        "--n={1,2,3} --do={exit:3, exit:4}", max_same_failures=2, retries=Retries(out_of_memory=0)
     )
     assert Counter(run.states()) == {"out_of_memory": 3, "failed": 3}
 
@@ -192,7 +197,7 @@ def test_what_a_job_gets(run_jobs: Callable[..., Any], project: Path) -> None:
         assert result["cwd"] == str(project)
         assert result["stdin"] == ""
         assert int(result["env"]["OMP_NUM_THREADS"]) >= 1
-    assert [s["slot"] for s in run.statuses()] == ["gpu 3", "gpu 5", "cpu 0"]
+    assert [s["slot"] for s in run.statuses()] == [["gpu 3"], ["gpu 5"], ["cpu 0"]]
 
 
 def test_a_program_that_vanishes_is_a_failure_of_its_job(
@@ -204,8 +209,8 @@ def test_a_program_that_vanishes_is_a_failure_of_its_job(
     assert "could not be started: there is no script 'job.py'" in outcome.failures[0].reason
 
 
-def write_success(order: Order) -> int:
-    (order.folder / "result.json").write_text("{}")
+def write_success(folder: JobFolder, order: Order) -> int:
+    folder.result.write_text("{}")
     return 0
 
 
@@ -214,7 +219,12 @@ def specs(kind: str, count: int) -> list[JobSpec]:
 
 
 def pool(**kinds: tuple[str, int]) -> SlotPool:
-    return SlotPool({kind: (devices(ids.split(",")), n) for kind, (ids, n) in kinds.items()})
+    return SlotPool(
+        {
+            kind: Slots(devices=devices(ids.split(",")), jobs_per_device=n)
+            for kind, (ids, n) in kinds.items()
+        }
+    )
 
 
 def test_jobs_may_add_jobs_and_an_error_there_fails_them(
@@ -260,6 +270,8 @@ def test_two_thousand_jobs(tmp_path: Path, seen: Callable[[Path], Any]) -> None:
 class Simulation(Executor):
     """Jobs that end in random order, and a check of every device's load at every start."""
 
+    name = "simulation"
+
     def __init__(self, seed: int, per_gpu: dict[str, int]) -> None:
         self.random = random.Random(seed)
         self.per_gpu = per_gpu
@@ -267,31 +279,41 @@ class Simulation(Executor):
         self.starts: list[str] = []
         self.most: Counter[str] = Counter()
 
-    def start(self, order: Order) -> Handle:
-        handle = Handle(None)
-        kind = order.folder.parent.name
-        self.running[handle] = (order.env["CUDA_VISIBLE_DEVICES"], kind)
+    def submit(self, orders: Sequence[tuple[JobFolder, Order]]) -> list[Handle]:
+        return [self.start(folder, order) for folder, order in orders]
+
+    def start(self, folder: JobFolder, order: Order) -> Handle:
+        handle = Handle(folder, order.attempt)
+        kind = folder.path.parent.name
+        self.running[handle] = (order.variables["CUDA_VISIBLE_DEVICES"], kind)
         self.starts.append(kind)
         load: Counter[str] = Counter()
         for device, of_kind in self.running.values():
             load[device] += 12 // self.per_gpu[of_kind]
         assert max(load.values()) <= 12
         self.most |= load
-        handle.exit_code = self.random.choice([0, 0, 0, 3, 75])
-        if handle.exit_code == 0:
-            write_success(order)
         return handle
 
-    def adopt(self, pid: int, mark: str) -> Handle | None:
+    def exit_code(self) -> int:
+        return self.random.choice([0, 0, 0, 3, 75])
+
+    def adopt(self, folder: JobFolder, attempt: int, token: Mapping[str, Any]) -> Handle | None:
         return None
 
-    def wait(self, timeout_s: float) -> list[Handle]:
-        ended = self.random.sample(sorted(self.running, key=id), min(1, len(self.running)))
+    def next_to_end(self) -> list[Handle]:
+        return self.random.sample(sorted(self.running, key=id), min(1, len(self.running)))
+
+    def poll(self, timeout_s: float) -> list[Handle]:
+        ended = self.next_to_end()
         for handle in ended:
             del self.running[handle]
+            code = self.exit_code()
+            if code == 0:
+                handle.folder.result.write_text("{}")
+            write_attempt(handle.folder, handle.attempt, code)
         return ended
 
-    def send(self, handle: Handle, signal_number: int) -> None:
+    def cancel(self, handle: Handle, *, kill: bool = False) -> None:
         raise AssertionError("nothing is stopped here")
 
 
@@ -302,8 +324,7 @@ def test_devices_are_never_overloaded_and_nothing_starves(seed: int, tmp_path: P
         RunFolder(tmp_path / "e"),
         pool(supernet=("0,1", 1 + seed % 3), sampled=("1,2", 1 + seed)),
         executor=simulation,
-        max_out_of_memory_retries=100,
-        max_preemptions=100,
+        policy=Policy(retries=Retries(out_of_memory=100, preempted=100)),
     )
     manager.add(specs(SAMPLED, 40) + specs(SUPERNET, 20))
     outcome = manager.run()
@@ -315,16 +336,11 @@ def test_devices_are_never_overloaded_and_nothing_starves(seed: int, tmp_path: P
 
 def test_a_job_that_needs_a_whole_device_is_not_overtaken_for_ever(tmp_path: Path) -> None:
     class OneByOne(Simulation):
-        def start(self, order: Order) -> Handle:
-            handle = super().start(order)
-            handle.exit_code = 0
-            write_success(order)
-            return handle
+        def exit_code(self) -> int:
+            return 0
 
-        def wait(self, timeout_s: float) -> list[Handle]:
-            first = next(iter(self.running))
-            del self.running[first]
-            return [first]
+        def next_to_end(self) -> list[Handle]:
+            return list(self.running)[:1]
 
     executor = OneByOne(0, {SUPERNET: 1, SAMPLED: 2})
     manager = Manager(
@@ -359,7 +375,7 @@ def test_a_defect_in_the_manager_leaves_no_process(
     manager.add(expand(config))
     with pytest.raises(ZeroDivisionError):
         manager.run()
-    assert executor.wait(0) == []
+    assert executor.poll(0) == []
     run = seen(project / "e")
     assert not any(alive(pid) for pid in run.pids())
     assert run.status()["state"] == "failed"

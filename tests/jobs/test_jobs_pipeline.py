@@ -14,6 +14,7 @@ import pytest
 
 from dnas.cli import pipeline as pipeline_script
 from dnas.cli import tune as tune_script
+from dnas.cli.main import main as dnas_command
 from dnas.errors import ConfigError, JobError
 from dnas.jobs import run_pipeline
 
@@ -131,6 +132,7 @@ def test_a_restart_trains_nothing_twice_and_agrees_about_duplicates(
     jobs, experiment = jobs_of(run, "sampled"), (run.path / "experiment.json").read_text()
     assert len(jobs) == 3
     assert "0001" in next(j["architecture"] for j in jobs if j["canonical_id"] == "B")
+    assert dnas_command(["retry", str(run.path), "--failed"]) == 0
     assert run_pipeline(dnas, sampled, "e1").exit_code == 0
     assert jobs_of(run, "sampled") == jobs
     assert (run.path / "experiment.json").read_text() == experiment
@@ -333,6 +335,7 @@ def test_without_configs_it_is_the_quick_start(
     pair = configs("--do=arch:A+ok", "--arch=SAMPLED_ARCH_PARAM --do='exit:1%ok'")
     monkeypatch.setattr(pipeline_script, "quickstart_configs", lambda: pair)
     assert pipeline_script.main([]) == 1
+    assert dnas_command(["retry", "runs/quickstart", "--failed"]) == 0
     assert pipeline_script.main([]) == 0  # unfinished: goes on
     assert (project / "runs" / "quickstart" / "status.json").exists()
     assert len(reports) == 2

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from dnas.cli.main import main as dnas
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("no_hang")
 
@@ -29,9 +31,9 @@ class Managers:
         self.config, self.run = config, run
         self.live: list[subprocess.Popen[str]] = []
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *flags: str) -> subprocess.Popen[str]:
         manager = subprocess.Popen(
-            [sys.executable, str(ROOT / "tuning.py"), str(self.config), "e1"],
+            [sys.executable, str(ROOT / "tuning.py"), str(self.config), "e1", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -120,11 +122,11 @@ def test_a_job_that_ended_without_a_manager_is_read_from_its_result(
     eventually(lambda: not any(alive(pid) for pid in m.run.pids()), "the jobs have ended")
     code, output = m.finish()
     assert code == 1, output
-    # The third left no result: it is run again, and is found out.
+    # Their supervisors have kept what nobody else could see: the exit codes.
     assert m.run.states() == ["succeeded", "failed", "failed"]
-    assert m.run.num_starts() == [1, 1, 2]
-    assert "DataError: broken" in m.run.statuses()[1]["reason"]
-    assert "lost: it was running when its manager died" in json.dumps(m.run.events())
+    assert m.run.num_starts() == [1, 1, 1]
+    assert "exited 1: DataError: broken" in m.run.statuses()[1]["reason"]
+    assert "exited 0 but wrote no result file" in m.run.statuses()[2]["reason"]
 
 
 def test_a_job_that_died_with_its_manager_is_run_again(
@@ -138,19 +140,33 @@ def test_a_job_that_died_with_its_manager_is_run_again(
     code, output = m.finish()
     assert code == 0, output
     assert m.run.num_starts() == [2]
+    assert "killed by SIGKILL from outside" in json.dumps(m.run.events())
     (folder,) = (m.run.path / "supernet").iterdir()
     assert (folder / "stdout.log").read_text().count("=== attempt") == 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_a_process_whose_pid_was_not_written_is_found(
+def test_a_job_whose_supervisor_is_killed_dies_with_it_and_runs_again(
+    managers: Callable[..., Managers], eventually: Callable[..., None], alive: Callable[[int], bool]
+) -> None:
+    m = managers("--do='child+sleep:60%ok'")
+    manager = m.start()
+    eventually(lambda: len(m.run.pids()) == 2 and all_noted(m.run), "running")
+    os.kill(m.run.statuses()[0]["pid"], signal.SIGKILL)
+    code, output = m.finish(manager)
+    assert code == 0, output
+    assert m.run.num_starts() == [2]
+    assert [e["state"] for e in m.run.events() if e["job"]] == [
+        "queued", "running", "lost", "queued", "running", "succeeded",
+    ]  # fmt: skip
+    assert not any(alive(pid) for pid in m.run.pids())
+
+
+def test_a_supervisor_whose_pid_was_not_written_is_found(
     managers: Callable[..., Managers], project: Path, eventually: Callable[..., None]
 ) -> None:
     m = managers("--do=until:go+ok")
     kill_once(m, eventually, ["running"])
-    (path,) = m.run.path.glob("supernet/*/status.json")
-    status = json.loads(path.read_text())
-    path.write_text(json.dumps(status | {"pid": None, "process_mark": None}))
+    change_status(m, pid=None, token={})
     second = m.start()
     eventually(lambda: "waiting for it" in json.dumps(m.run.events()), "adopted")
     (project / "go").touch()
@@ -158,30 +174,81 @@ def test_a_process_whose_pid_was_not_written_is_found(
     assert m.run.num_starts() == [1]
 
 
+def test_an_attempt_that_never_began_is_revoked_and_run_again(
+    managers: Callable[..., Managers], eventually: Callable[..., None], alive: Callable[[int], bool]
+) -> None:
+    m = managers("--do=ok --n={1, 2}")
+    assert m.finish()[0] == 0
+    # As if that manager had been killed after it said that the job runs, and before it started it.
+    change_status(m, state="running", attempts=2, pid=None, token={})
+    (folder, _) = sorted((m.run.path / "supernet").iterdir())
+    (folder / "result.json").unlink()
+    assert m.finish()[0] == 0
+    assert json.loads((folder / "attempt.2.json").read_text()) == {"state": "revoked"}
+    assert m.run.num_starts() == [2, 1]
+    assert [s["attempts"] for s in m.run.statuses()] == [3, 1]
+
+
+def change_status(managers: Managers, **fields: object) -> None:
+    """Edit the first job's ``status.json``."""
+    path = min(managers.run.path.glob("supernet/*/status.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
 def test_a_pid_that_now_belongs_to_another_process_is_not_waited_for(
     managers: Callable[..., Managers], eventually: Callable[..., None], alive: Callable[[int], bool]
 ) -> None:
     m = managers("--do='sleep:60%ok'")
     kill_once(m, eventually, ["running"])
-    (pid,) = m.run.pids()
-    os.killpg(pid, signal.SIGKILL)
-    eventually(lambda: not alive(pid), "the job has ended")
-    (path,) = m.run.path.glob("supernet/*/status.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": os.getpid()}))
+    (status,) = m.run.statuses()
+    os.kill(status["pid"], signal.SIGKILL)
+    eventually(lambda: not any(alive(pid) for pid in m.run.pids()), "the job has ended")
+    change_status(m, pid=os.getpid(), token={**status["token"], "pid": os.getpid()})
     assert m.finish()[0] == 0
     assert m.run.num_starts() == [2]
 
 
-def test_a_job_of_another_host_is_not_started_a_second_time(
-    managers: Callable[..., Managers], eventually: Callable[..., None]
+def test_a_job_of_another_host_is_watched_by_its_beat_and_then_lost(
+    managers: Callable[..., Managers], eventually: Callable[..., None], alive: Callable[[int], bool]
 ) -> None:
-    m = managers("--do=sleep:60+ok")
+    m = managers("--do='sleep:60%ok'")
     kill_once(m, eventually, ["running"])
-    (path,) = m.run.path.glob("supernet/*/status.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"}))
-    code, output = m.finish()
-    assert code == 2
-    assert "host elsewhere started this job" in output
+    (folder,) = (m.run.path / "supernet").iterdir()
+    (pid,) = m.run.pids()
+    (status,) = m.run.statuses()
+    # The host goes: its supervisor stands still, and so does its beat.
+    os.kill(status["pid"], signal.SIGSTOP)
+    record = json.loads((folder / "attempt.1.json").read_text())
+    (folder / "attempt.1.json").write_text(json.dumps(record | {"host": "elsewhere"}))
+    second = m.start("--lost_after_s=2")
+    eventually(lambda: "waiting for it" in json.dumps(m.run.events()), "watched")
+    code, output = m.finish(second)
+    assert code == 0, output
+    assert "no sign of life from host elsewhere for 2 s" in json.dumps(m.run.events())
+    assert m.run.num_starts() == [2]
+    # The host comes back: its supervisor sees that the job runs elsewhere now, and ends it.
+    assert alive(pid)
+    os.kill(status["pid"], signal.SIGCONT)
+    eventually(lambda: not alive(pid), "the former attempt has ended itself")
+    assert m.run.states() == ["succeeded"]
+
+
+def test_a_living_job_of_another_host_is_waited_for(
+    managers: Callable[..., Managers], project: Path, eventually: Callable[..., None]
+) -> None:
+    m = managers("--do=until:go+ok")
+    kill_once(m, eventually, ["running"])
+    (folder,) = (m.run.path / "supernet").iterdir()
+    (status,) = m.run.statuses()
+    record = json.loads((folder / "attempt.1.json").read_text())
+    os.kill(status["pid"], signal.SIGSTOP)  # so that it does not write its real host again
+    (folder / "attempt.1.json").write_text(json.dumps(record | {"host": "elsewhere"}))
+    second = m.start("--lost_after_s=30")
+    eventually(lambda: "waiting for it" in json.dumps(m.run.events()), "watched")
+    os.kill(status["pid"], signal.SIGCONT)
+    (project / "go").touch()
+    code, output = m.finish(second)
+    assert code == 0, output
     assert m.run.num_starts() == [1]
 
 
@@ -245,7 +312,7 @@ def test_stopping_leaves_no_process_and_a_state_to_go_on_from(
     assert code == expected, output
     eventually(lambda: not any(alive(pid) for pid in m.run.pids()), "no process is left")
     name = signal.Signals(number).name
-    assert m.run.states() == ["succeeded", "cancelled", "cancelled", "queued"]
+    assert m.run.states() == ["succeeded", "queued", "queued", "queued"]
     assert m.run.status()["state"] == "interrupted"
     assert m.run.status()["reason"] == f"stopped by {name}"
     assert f"stopped by {name}" in output
@@ -294,15 +361,25 @@ def test_a_finished_run_does_nothing_again(managers: Callable[..., Managers]) ->
     assert m.finish()[0] == 0
     code, output = m.finish()
     assert code == 0
-    assert "2 of 2 jobs have ended before" in output
+    assert "supernet jobs that have ended before and are kept: 2 succeeded" in output
     assert m.run.num_starts() == [1, 1]
 
 
-def test_failed_jobs_are_tried_again(managers: Callable[..., Managers]) -> None:
+def test_failed_jobs_are_kept_until_somebody_asks(
+    managers: Callable[..., Managers], capsys: pytest.CaptureFixture[str]
+) -> None:
     m = managers("--do={ok, 'exit:1%ok'}")
     assert m.finish()[0] == 1
-    assert m.finish()[0] == 0
+    code, output = m.finish()
+    assert code == 1
+    assert "1 succeeded, 1 failed" in output
+    assert m.run.num_starts() == [1, 1]
+    assert dnas(["retry", str(m.run.path), "--failed"]) == 0
+    assert "noted. No manager works on" in capsys.readouterr().out
+    code, output = m.finish()
+    assert code == 0, output
     assert m.run.num_starts() == [1, 2]
+    assert list((m.run.path / "requests").iterdir()) == []
 
 
 def test_a_result_that_is_gone_is_made_again(managers: Callable[..., Managers]) -> None:
@@ -332,10 +409,11 @@ def test_the_same_id_with_other_jobs_is_refused(managers: Callable[..., Managers
 def test_devices_may_change_between_restarts(managers: Callable[..., Managers]) -> None:
     m = managers("--do={ok, 'exit:1%ok'}")
     assert m.finish()[0] == 1
+    dnas(["retry", str(m.run.path), "--failed"])
     text = m.config.read_text().replace("GPU_IDS:cpu", "GPU_IDS:7").replace("--do", "\n--do")
     m.config.write_text("# the same jobs on a GPU\n" + text)
     assert m.finish()[0] == 0
-    assert [s["slot"] for s in m.run.statuses()] == ["cpu 0", "gpu 7"]
+    assert [s["slot"] for s in m.run.statuses()] == [["cpu 0"], ["gpu 7"]]
 
 
 def test_a_run_folder_may_be_moved(managers: Callable[..., Managers], project: Path) -> None:
@@ -343,19 +421,46 @@ def test_a_run_folder_may_be_moved(managers: Callable[..., Managers], project: P
     assert m.finish()[0] == 1
     shutil.move(project / "runs", project / "moved")
     (project / "runs").symlink_to("moved")
+    dnas(["retry", str(m.run.path), "--failed"])
     assert m.finish()[0] == 0
     assert m.run.num_starts() == [1, 2]
 
 
+@pytest.mark.parametrize("damage", ["", '{"state": ', "[]", "\0\0\0\0"])
 @pytest.mark.parametrize("name", ["job.json", "status.json"])
-def test_a_damaged_folder_is_named(name: str, managers: Callable[..., Managers]) -> None:
+def test_a_damaged_file_is_made_anew(
+    name: str, damage: str, managers: Callable[..., Managers]
+) -> None:
+    m = managers("--do={ok, exit:1, 'sleep:0+ok'}")
+    assert m.finish()[0] == 1
+    before = [(s["state"], s["attempts"]) for s in m.run.statuses()]
+    described = [path.read_text() for path in sorted(m.run.path.glob("supernet/*/job.json"))]
+    for path in m.run.path.glob(f"supernet/*/{name}"):
+        path.write_text(damage)
+    assert m.finish()[0] == 1
+    assert [(s["state"], s["attempts"]) for s in m.run.statuses()] == before
+    assert [p.read_text() for p in sorted(m.run.path.glob("supernet/*/job.json"))] == described
+    assert m.run.num_starts() == [1, 1, 1]
+
+
+def test_a_damaged_result_is_made_again(managers: Callable[..., Managers]) -> None:
     m = managers("--do=ok")
     assert m.finish()[0] == 0
-    (path,) = m.run.path.glob(f"supernet/*/{name}")
-    path.write_text('{"state": ')
+    next(m.run.path.glob("supernet/*/result.json")).write_text('{"status": "succ')
+    assert m.finish()[0] == 0
+    assert m.run.num_starts() == [2]
+    assert json.loads(next(m.run.path.glob("supernet/*/result.json")).read_text())
+
+
+def test_a_damaged_experiment_file_is_set_aside(managers: Callable[..., Managers]) -> None:
+    m = managers("--do=ok")
+    assert m.finish()[0] == 0
+    (m.run.path / "experiment.json").write_text("{")
     code, output = m.finish()
-    assert code == 2
-    assert f"{path.parent.name}: its job.json or status.json is damaged" in output
+    assert code == 0
+    assert "experiment.json is damaged" in output
+    assert (m.run.path / "experiment.damaged").read_text() == "{"
+    assert "configs" in json.loads((m.run.path / "experiment.json").read_text())
 
 
 def test_a_half_made_job_of_a_killed_manager_is_removed(
@@ -370,11 +475,13 @@ def test_a_half_made_job_of_a_killed_manager_is_removed(
     assert names == ["0000", "0001"]
 
 
-def test_a_folder_without_a_status_is_a_job_that_has_not_started(
+def test_a_job_without_a_status_is_where_its_attempts_say(
     managers: Callable[..., Managers],
 ) -> None:
-    m = managers("--do='exit:1%ok'")
+    m = managers("--do={ok, exit:1}")
     assert m.finish()[0] == 1
-    (path,) = m.run.path.glob("supernet/*/status.json")
-    path.unlink()
-    assert m.finish()[0] == 0
+    for path in m.run.path.glob("supernet/*/status.json"):
+        path.unlink()
+    assert m.finish()[0] == 1
+    assert m.run.states() == ["succeeded", "failed"]
+    assert m.run.num_starts() == [1, 1]

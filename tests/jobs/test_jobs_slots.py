@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 
 from dnas.errors import ConfigError, JobError
-from dnas.jobs.command import check_programs, command, environment, resolve_program
+from dnas.jobs.command import check_programs, command, resolve_program, variables, with_torchrun
 from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.slots import Device, SlotPool, check_visible, devices, threads_per_job
+from dnas.jobs.slots import (
+    Device,
+    SlotPool,
+    Slots,
+    check_visible,
+    devices,
+    engine_slots,
+    threads_per_job,
+)
 from dnas.runs import SAMPLED, SUPERNET, JobFolder
 
 
@@ -23,38 +31,84 @@ def test_devices_of_gpu_ids() -> None:
         "cpu 1",
     ]
     gpu, cpu = devices(["3", "cpu"])
-    assert (gpu.visible, gpu.id_inside_job) == ("3", "0")
-    assert (cpu.visible, cpu.id_inside_job) == ("", "cpu")
+    assert (gpu.visible, cpu.visible) == ("3", "")
+
+
+def slots(gpu_ids: str, per_device: int = 1, per_job: int = 1) -> Slots:
+    return Slots(
+        devices=devices(gpu_ids.split(",")), jobs_per_device=per_device, devices_per_job=per_job
+    )
+
+
+def names(found: tuple[Device, ...]) -> list[str]:
+    return [device.name for device in found]
 
 
 def test_kinds_share_a_device_without_overloading_it() -> None:
-    pool = SlotPool({SUPERNET: (devices(["0"]), 2), SAMPLED: (devices(["0", "1"]), 4)})
-    gpu0 = pool.devices(SUPERNET)[0]
-    half, quarter = pool.share(SUPERNET, alone=False), pool.share(SAMPLED, alone=False)
+    pool = SlotPool({SUPERNET: slots("0", 2), SAMPLED: slots("0,1", 4)})
+    half, quarter = pool.share(SUPERNET), pool.share(SAMPLED)
     assert (half, quarter) == (Fraction(1, 2), Fraction(1, 4))
     assert pool.share(SAMPLED, alone=True) == 1
-    pool.take("a", gpu0, half)
-    pool.take("b", gpu0, quarter)
-    assert not pool.has_room(gpu0, half)
-    assert pool.has_room(gpu0, quarter)
-    assert pool.emptiest(pool.devices(SAMPLED)).name == "gpu 1"
+    found, has_room = pool.free_for(SUPERNET)
+    assert (names(found), has_room) == (["gpu 0"], True)
+    pool.take("a", found, half)
+    pool.take("b", found, quarter)
+    assert pool.free_for(SUPERNET) == (found, False)
+    other, has_room = pool.free_for(SAMPLED)
+    assert (names(other), has_room) == (["gpu 1"], True)
+    # gpu 0 has a quarter left, and is all there is when the other is reserved.
+    assert pool.free_for(SAMPLED, without=other) == (found, True)
+    assert pool.free_for(SAMPLED, alone=True, without=other) == (found, False)
     pool.release("b")
-    assert pool.has_room(gpu0, half)
-    assert pool.num_slots(SAMPLED) == 8
+    assert pool.free_for(SUPERNET) == (found, True)
+    assert pool.of(SAMPLED).num_jobs == 8
 
 
 def test_three_thirds_fill_a_device_exactly() -> None:
-    pool = SlotPool({SUPERNET: (devices(["0"]), 3)})
-    device = pool.devices(SUPERNET)[0]
+    pool = SlotPool({SUPERNET: slots("0", 3)})
     for name in "abc":
-        assert pool.has_room(device, pool.share(SUPERNET, alone=False))
-        pool.take(name, device, pool.share(SUPERNET, alone=False))
-    assert not pool.has_room(device, pool.share(SUPERNET, alone=False))
+        found, has_room = pool.free_for(SUPERNET)
+        assert has_room
+        pool.take(name, found, pool.share(SUPERNET))
+    assert not pool.free_for(SUPERNET)[1]
+
+
+def test_a_job_of_several_devices_takes_whole_ones() -> None:
+    pool = SlotPool({SUPERNET: slots("0,1,2,3", per_job=2), SAMPLED: slots("0,1,2,3", 2)})
+    assert pool.of(SUPERNET).num_jobs == 2
+    one, _ = pool.free_for(SAMPLED)
+    pool.take("small", one, pool.share(SAMPLED))
+    pair, has_room = pool.free_for(SUPERNET)
+    assert (names(pair), has_room) == (["gpu 1", "gpu 2"], True)
+    pool.take("pair", pair, pool.share(SUPERNET))
+    # Only gpu 3 is empty, gpu 0 is half taken: no room, but these two may be reserved.
+    assert [names(pool.free_for(SUPERNET)[0]), pool.free_for(SUPERNET)[1]] == [
+        ["gpu 3", "gpu 0"],
+        False,
+    ]
+    assert pool.free_for(SUPERNET, without=(*pair, *one)) == ((), False)
+    with pytest.raises(ValueError, match="not both"):
+        slots("0,1", per_device=2, per_job=2)
+
+
+def test_what_a_job_asks_of_a_cluster() -> None:
+    ray = engine_slots("ray", Fraction(1, 4), 100)
+    found = ray.devices
+    assert (ray.num_jobs, ray.num_processes, ray.threads) == (100, 1, 1)
+    assert ray.num_gpus(found, alone=False) == 0.25
+    assert ray.num_gpus(found, alone=True) == 1.0
+    several = engine_slots("slurm", Fraction(4), 10, cpus=8)
+    assert (several.num_processes, several.threads) == (4, 2)
+    assert several.num_gpus(found, alone=True) == 4.0
+    cpu = engine_slots("slurm", Fraction(0), 10)
+    assert (cpu.num_gpus(found, alone=True), cpu.num_processes) == (0.0, 1)
+    # Alone means a whole GPU, not the whole cluster.
+    assert SlotPool({SUPERNET: ray}).share(SUPERNET, alone=True) == Fraction(1, 100)
 
 
 def test_a_kind_without_devices_is_refused() -> None:
     with pytest.raises(JobError, match="no devices for sampled jobs"):
-        SlotPool({SUPERNET: (devices(["0"]), 1)}).devices(SAMPLED)
+        SlotPool({SUPERNET: slots("0")}).of(SAMPLED)
 
 
 def test_gpus_outside_the_allocation_are_refused() -> None:
@@ -78,20 +132,24 @@ def make_job(tmp_path: Path, *argv: str, **fields: str) -> Job:
     return Job(spec=spec, id="0000-x", folder=JobFolder(tmp_path / "supernet" / "0000-x"))
 
 
-def test_a_job_sees_its_device_alone(tmp_path: Path) -> None:
+def test_a_job_sees_its_devices_alone(tmp_path: Path) -> None:
     job = make_job(tmp_path, "x")
-    gpu = environment(job, Device("gpu 2", "2"), 3, {"PATH": "p", "CUDA_VISIBLE_DEVICES": "2,3"})
+    job.attempts = 4
+    gpu = variables(job, devices(["2"]), 3, {"PATH": "p", "CUDA_VISIBLE_DEVICES": "2,3"})
     assert gpu == {
-        "PATH": "p",
         "CUDA_VISIBLE_DEVICES": "2",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "OMP_NUM_THREADS": "3",
         "MKL_NUM_THREADS": "3",
         "PYTHONUNBUFFERED": "1",
         "DNAS_JOB_FOLDER": str(job.folder.path),
+        "DNAS_JOB_ATTEMPT": "4",
     }
-    cpu = environment(job, Device("cpu 0", ""), 3, {"OMP_NUM_THREADS": "7"})
+    assert variables(job, devices(["5", "7"]), 1, {})["CUDA_VISIBLE_DEVICES"] == "5,7"
+    cpu = variables(job, devices(["cpu"]), 3, {"OMP_NUM_THREADS": "7"})
     assert (cpu["CUDA_VISIBLE_DEVICES"], cpu["OMP_NUM_THREADS"]) == ("", "7")
+    # On a cluster its engine says what is visible.
+    assert "CUDA_VISIBLE_DEVICES" not in variables(job, None, 1, {})
 
 
 def test_tokens_become_values(project: Path) -> None:
@@ -99,11 +157,21 @@ def test_tokens_become_values(project: Path) -> None:
         project, "python", "-u", "job.py", "--g=GPU_ID_PARAM,HOST_GPU_ID", "--e", "EXPERIMENT_ID",
         "--s=SAVE_METRICS_PARAM", "--a=SAMPLED_ARCH_PARAM", architecture="a b/0.json",
     )  # fmt: skip
-    assert command(job, "e1", Device("gpu 7", "7")) == [
+    assert command(job, "e1", slots("7"), on_gpu=True) == [
         sys.executable, "-u", str(project / "job.py"), "--g=0,0", "--e", "e1",
         f"--s={project}/supernet/0000-x/result.json", f"--a={project}/a b/0.json",
     ]  # fmt: skip
-    assert command(job, "e1", Device("cpu 0", ""))[3] == "--g=cpu,cpu"
+    assert command(job, "e1", slots("cpu"), on_gpu=False)[3] == "--g=cpu,cpu"
+
+
+def test_a_job_of_several_devices_is_started_by_torchrun(project: Path) -> None:
+    job = make_job(project, "python", "-u", "job.py", "--x=1")
+    assert command(job, "e1", slots("0,1", per_job=2), on_gpu=True) == [
+        sys.executable, "-u", "-m", "torch.distributed.run", "--standalone",
+        "--nproc-per-node", "2", str(project / "job.py"), "--x=1",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="NUM_GPUS_PER_JOB:2 needs a Python script"):
+        with_torchrun(["bash", "job.sh"], 2)
 
 
 def test_scripts_are_looked_for_here_and_then_in_the_project(tmp_path: Path) -> None:

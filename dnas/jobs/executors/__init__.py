@@ -1,4 +1,4 @@
-"""Backends that run jobs; :mod:`dnas.jobs.executors.base` says how to write another."""
+"""Engines that run jobs; :mod:`dnas.jobs.executors.base` says how to write another."""
 
 from dnas.jobs.executors.base import Executor, Handle, Order
 from dnas.jobs.executors.debug import DebugExecutor

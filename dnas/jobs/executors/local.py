@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, each in a process group of its own."""
+"""Jobs as processes of this machine, each supervisor in a session of its own."""
 
 from __future__ import annotations
 
@@ -8,58 +8,59 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
 from dnas.jobs.executors.base import Executor, Handle, Order
-from dnas.jobs.processes import process_mark
+from dnas.jobs.processes import kill_by_variables, process_mark
+from dnas.jobs.supervisor import supervisor_command
+from dnas.runs import JobFolder
 
 #: How often processes are looked at where the kernel cannot wake us at their end.
 _POLL_S = 0.05
+#: How long a supervisor may take to kill its job before it is killed itself.
+_KILL_WAIT_S = 5.0
 
 
 @dataclass(eq=False)
 class _Local(Handle):
+    mark: str = ""
+    """Start time of the supervisor, which tells it from a later process with the same pid."""
     popen: subprocess.Popen[bytes] | None = None
-    """None for an adopted process."""
+    """None for an adopted supervisor."""
     watch: int | None = None
-    """File descriptor that becomes readable when the process ends, where there is such a thing."""
+    """File descriptor that becomes readable when it ends, where there is such a thing."""
+    kill_at: float | None = None
 
 
 class LocalExecutor(Executor):
-    """Starts argument lists without a shell and is woken by the kernel when one ends.
+    """Starts supervisors without a shell and is woken by the kernel when one ends."""
 
-    When a job's first process ends, what is left of its process group is killed: data loader
-    workers that outlive a crash would hold the GPU's memory. A job that wants to leave a process
-    behind starts it in a session of its own.
-    """
+    name = "local"
 
     def __init__(self) -> None:
         self._running: list[_Local] = []
 
-    def start(self, order: Order) -> Handle:
-        with open(order.log, "ab") as log:
-            popen = subprocess.Popen(
-                list(order.argv),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(order.env),
-                # A session, and thus a group, of its own: Ctrl-C at the terminal reaches the
-                # manager alone, and the manager can stop the job with all its children.
-                start_new_session=True,
-            )
-        handle = _Local(popen.pid, process_mark(popen.pid), popen=popen)
-        self._watch(handle)
-        return handle
+    def submit(self, orders: Sequence[tuple[JobFolder, Order]]) -> list[Handle]:
+        handles: list[Handle] = []
+        for folder, order in orders:
+            handle = self._start(folder, order)
+            self._running.append(handle)
+            handles.append(handle)
+        return handles
 
-    def adopt(self, pid: int, mark: str) -> Handle | None:
-        if process_mark(pid) != mark:
+    def adopt(self, folder: JobFolder, attempt: int, token: Mapping[str, Any]) -> Handle | None:
+        pid, mark = token.get("pid"), token.get("mark")
+        if not isinstance(pid, int) or mark is None or process_mark(pid) != mark:
             return None
-        handle = _Local(pid, mark)
+        handle = _Local(folder, attempt, dict(token), pid=pid, mark=str(mark))
         self._watch(handle)
+        self._running.append(handle)
         return handle
 
-    def wait(self, timeout_s: float) -> list[Handle]:
+    def poll(self, timeout_s: float) -> list[Handle]:
         deadline = time.monotonic() + timeout_s
         while True:
             ended = [handle for handle in self._running if self._has_ended(handle)]
@@ -71,26 +72,52 @@ class LocalExecutor(Executor):
                 return list[Handle](ended)
             self._sleep(left)
 
-    def send(self, handle: Handle, signal_number: int) -> None:
-        if handle not in self._running or handle.pid is None:
+    def cancel(self, handle: Handle, *, kill: bool = False) -> None:
+        if not isinstance(handle, _Local) or handle not in self._running:
             return
-        # An unreaped child keeps its pid; an adopted one must be checked against reuse.
-        if isinstance(handle, _Local) and handle.popen is None and not self._alive(handle):
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(handle.pid, signal_number)
+        self._signal(handle, signal.SIGUSR2 if kill else signal.SIGTERM)
+        if kill and handle.kill_at is None:
+            handle.kill_at = time.monotonic() + _KILL_WAIT_S
+
+    def clear(self, folder: JobFolder, attempt: int, record: Mapping[str, Any]) -> None:
+        kill_by_variables(
+            {
+                JOB_FOLDER_VARIABLE: str(folder.path.absolute()),
+                JOB_ATTEMPT_VARIABLE: str(attempt),
+            }
+        )
+
+    def _start(self, folder: JobFolder, order: Order) -> _Local:
+        popen = subprocess.Popen(
+            supervisor_command(folder, order.attempt, self.name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # A session, and thus a group, of its own: Ctrl-C at the terminal reaches the manager
+            # alone.
+            start_new_session=True,
+        )
+        mark = process_mark(popen.pid) or ""
+        token = {"pid": popen.pid, "mark": mark}
+        handle = _Local(folder, order.attempt, token, pid=popen.pid, mark=mark, popen=popen)
+        self._watch(handle)
+        return handle
 
     def _watch(self, handle: _Local) -> None:
         opener = getattr(os, "pidfd_open", None)
         if opener is not None:
             with contextlib.suppress(OSError):
                 handle.watch = opener(handle.pid)
-        self._running.append(handle)
 
     def _sleep(self, timeout_s: float) -> None:
-        """Until a process may have ended, at most ``timeout_s``."""
+        """Until a supervisor may have ended, at most ``timeout_s``."""
+        kills = [h.kill_at - time.monotonic() for h in self._running if h.kill_at is not None]
+        timeout_s = max(0.0, min([timeout_s, *kills]))
         watches = [handle.watch for handle in self._running if handle.watch is not None]
-        if len(watches) < len(self._running) or not watches:
+        if not self._running:
+            time.sleep(timeout_s)
+            return
+        if len(watches) < len(self._running):
             time.sleep(min(timeout_s, _POLL_S))
             return
         # Made anew each time: it holds a file descriptor that nobody would close.
@@ -100,43 +127,26 @@ class LocalExecutor(Executor):
             selector.select(timeout_s)
 
     def _has_ended(self, handle: _Local) -> bool:
-        assert handle.pid is not None
         if handle.popen is None:
-            if self._alive(handle):
-                return False
-            if not _exists(handle.pid):
-                # A group without its leader: its pid is not used again while the group is there.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(handle.pid, signal.SIGKILL)
-            return True
-        if hasattr(os, "waitid"):
-            # Without reaping: the group is cleared while the pid cannot belong to anybody else.
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            with contextlib.suppress(ChildProcessError):
-                if os.waitid(os.P_PID, handle.pid, flags) is None:
-                    return False
-        elif handle.popen.poll() is None:
-            return False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(handle.pid, signal.SIGKILL)
-        handle.exit_code = handle.popen.wait()
-        return True
+            ended = process_mark(handle.pid or 0) != handle.mark
+        else:
+            ended = handle.popen.poll() is not None
+        if not ended and handle.kill_at is not None and time.monotonic() >= handle.kill_at:
+            # A supervisor that does not even kill its job: both go, the job with its parent.
+            self._signal(handle, signal.SIGKILL)
+            handle.kill_at = None
+        return ended
 
-    @staticmethod
-    def _alive(handle: _Local) -> bool:
-        return handle.pid is not None and process_mark(handle.pid) == handle.mark
+    def _signal(self, handle: _Local, number: signal.Signals) -> None:
+        # An unreaped child keeps its pid; an adopted one must be checked against reuse.
+        if handle.popen is None and process_mark(handle.pid or 0) != handle.mark:
+            return
+        if handle.popen is not None and handle.popen.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(handle.pid or 0, number)
 
     def _close(self, handle: _Local) -> None:
         if handle.watch is not None:
             os.close(handle.watch)
             handle.watch = None
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
