@@ -53,16 +53,22 @@ class JobStore:
         return iter(self._jobs.values())
 
     def find(self, spec: JobSpec) -> Job | None:
-        """The job of this identity, if the run has it."""
+        """The job of this identity, if the run has it.
+
+        Raises:
+            OSError: Its damaged file cannot be written anew; it may be asked for again.
+        """
         job = self._jobs.get(spec.identity)
         if job is None:
-            folder = self._damaged.pop((spec.kind, _without_index(spec.name(0))), None)
+            key = (spec.kind, _without_index(spec.name(0)))
+            folder = self._damaged.get(key)
             if folder is not None:
-                logger.warning("%s was damaged: made anew from the config", folder.job)
+                logger.warning("%s is damaged: made anew from the config", folder.job)
                 job = Job(spec=spec, id=folder.path.name, folder=folder)
                 _recall(job, _names(folder.path))
                 write_json(folder.job, job.description())
                 self._jobs[spec.identity] = job
+                del self._damaged[key]
         return job
 
     def create(self, spec: JobSpec) -> Job:
