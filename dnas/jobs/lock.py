@@ -82,7 +82,7 @@ class RunLock:
         trace: TracebackType | None,
     ) -> None:
         if self._handle is not None:
-            if self._is_mine():
+            if self.is_mine():
                 self._mine["released"] = True
                 self._write()
             # The file stays: removing it would let two managers lock two files of one name.
@@ -99,10 +99,18 @@ class RunLock:
         if self._handle is None or now - self._beat_s < _BEAT_S:
             return
         self._beat_s = now
-        if not self._is_mine():
+        if not self.is_mine():
             raise self._refusal(_holder(self._handle), "has taken over")
         self._mine["beat"] += 1
         self._write()
+
+    def is_mine(self) -> bool:
+        """Whether this manager has the run folder and no other one has taken it over."""
+        if self._handle is None:
+            return False
+        holder = _holder(self._handle)
+        # A lock file that was damaged or emptied names nobody else.
+        return not holder or all(holder.get(k) == self._mine[k] for k in ("pid", "host"))
 
     def _watch_foreign(self, handle: int) -> None:
         """Wait until a manager of another host that is named there is certainly dead."""
@@ -122,12 +130,6 @@ class RunLock:
                 if now.get("released"):
                     return
                 raise self._refusal(now)
-
-    def _is_mine(self) -> bool:
-        assert self._handle is not None
-        holder = _holder(self._handle)
-        # A lock file that was damaged or emptied names nobody else.
-        return not holder or all(holder.get(k) == self._mine[k] for k in ("pid", "host"))
 
     def _write(self) -> None:
         assert self._handle is not None
