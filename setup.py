@@ -28,6 +28,8 @@ setup(
         "tyro>=0.9.20",
     ],
     extras_require={
+        "ray": ["ray>=2.50"],
+        "slurm": ["submitit>=1.5.3"],
         "dev": [
             "hypothesis>=6.120",
             "mypy>=1.15",

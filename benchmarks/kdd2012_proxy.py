@@ -64,7 +64,7 @@ def shared_loss(split: Split, net: DLRMSuperNet, architecture: Architecture) -> 
     sample = net.one_hot_sample(architecture)
     metrics = evaluate(
         net,
-        lambda batch: net(*batch.inputs, sample=sample),
+        lambda batch, share: net(*batch.inputs, sample=sample),
         split.loader("validation", shuffle=False),
         CLICKS.metrics(),
         torch.device("cpu"),

@@ -139,6 +139,11 @@ class RunFolder:
         return self.path / "requests"
 
     @property
+    def slurm(self) -> Path:
+        """Folder of the scripts and logs that Slurm's own side needs."""
+        return self.path / "slurm"
+
+    @property
     def results(self) -> Path:
         """One row for each trained architecture."""
         return self.path / "results.csv"

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": LOWER | {"data", "metrics", "models"},
     "spaces": LOWER | {"data", "metrics", "models", "training"},
     "strategies": LOWER | {"data", "metrics", "models", "training"},
-    "testing": LOWER | {"data", "metrics", "models", "training", "strategies"},
+    "testing": LOWER | {"data", "metrics", "models", "training", "strategies", "jobs"},
     "jobs": BASE,
     "reporting": BASE,
 }

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of
+from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of, wants_view
 from dnas.cli.tune import conclude, logged
 from dnas.cli.view import live_view
 from dnas.errors import ConfigError, DnasError
 from dnas.files import read_json
-from dnas.jobs.config import TuningConfig, expand, template_hash
+from dnas.jobs.config import expand, load_config, template_hash
 from dnas.jobs.experiment import check_experiment_id
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import load_pair, run_pipeline, slot_pool
@@ -51,15 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _pipeline(options: argparse.Namespace) -> int:
     dnas_config, sampled_config, quickstart = _configs(options)
     policy = policy_of(options)
-    executor = executor_of(options, str(options.runs_dir))
-    configs = load_pair(dnas_config, sampled_config, executor)
     experiment_id = check_experiment_id(
-        options.experiment_id or (QUICKSTART_ID if quickstart else _default_id(configs))
+        options.experiment_id
+        or (QUICKSTART_ID if quickstart else _default_id(dnas_config, sampled_config))
     )
     run = RunFolder(Path(options.runs_dir) / experiment_id)
+    executor = executor_of(options, run, policy)
+    configs = load_pair(dnas_config, sampled_config, executor)
     if options.dry_run:
         specs = {kind: expand(config, kind) for kind, config in configs.items()}
-        sys.stdout.write(job_table(specs, configs, slot_pool(configs, executor), str(run.path)))
+        slots = slot_pool(configs, executor, max_submitted_of(options))
+        sys.stdout.write(job_table(specs, configs, slots, str(run.path)))
         return 0
     if quickstart and _is_finished(run):
         sys.stdout.write(
@@ -68,7 +70,7 @@ def _pipeline(options: argparse.Namespace) -> int:
             "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG\n"
         )
         return 0
-    with live_view(run, wanted=not options.no_live) as show:
+    with live_view(run, wanted=wants_view(options)) as show:
         outcome = run_pipeline(
             dnas_config,
             sampled_config,
@@ -102,12 +104,10 @@ def _configs(options: argparse.Namespace) -> tuple[Path, Path, bool]:
     return Path(options.dnas_config), Path(options.sampled_config), False
 
 
-def _default_id(configs: dict[str, TuningConfig]) -> str:
+def _default_id(dnas_config: Path, sampled_config: Path) -> str:
     """A readable name and a hash of both job lists: the same command goes on with its own run."""
-    stem = "".join(
-        c if c.isalnum() or c in "._=+-" else "_" for c in Path(configs[SUPERNET].path).name
-    )
-    hashes = template_hash(configs[SUPERNET])[:4] + template_hash(configs[SAMPLED])[:4]
+    stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in dnas_config.name)
+    hashes = "".join(template_hash(load_config(path))[:4] for path in (dnas_config, sampled_config))
     return f"{stem.lstrip('._=+-')[:80]}-{hashes}".lstrip("-")
 
 

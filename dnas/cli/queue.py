@@ -13,6 +13,7 @@ from dnas.jobs.guards import Guards
 from dnas.jobs.manager import Policy
 from dnas.jobs.pipeline import MAX_SUBMITTED
 from dnas.jobs.retries import Retries
+from dnas.runs import RunFolder
 
 _EXECUTORS = ("local", "ray", "slurm", "debug")
 #: Flags that only some executors have; given with another one they would be ignored.
@@ -20,6 +21,7 @@ _ONLY_FOR = {
     "ray_address": ("ray",),
     "slurm_partition": ("slurm",),
     "slurm_option": ("slurm",),
+    "slurm_time_min": ("slurm",),
     "max_submitted": ("ray", "slurm"),
     "cold_start": ("local",),
     "timeout_s": ("local", "ray", "slurm"),
@@ -43,10 +45,18 @@ def add_queue_flags(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--ray_address", metavar="ADDRESS", help="of a Ray cluster (default auto)")
     where.add_argument("--slurm_partition", metavar="NAME", help="default: the cluster's own")
     where.add_argument(
+        "--slurm_time_min",
+        type=int,
+        metavar="MIN",
+        help="time limit of one start of a job; one that needs longer saves a checkpoint before it "
+        "and goes on in its next start (default 1440)",
+    )
+    where.add_argument(
         "--slurm_option",
-        metavar="NAME=VALUE",
+        metavar="NAME[=VALUE]",
         action="append",
-        help="another option of sbatch, e.g. account=ranking; may be given several times",
+        help="another option of sbatch, e.g. account=ranking or exclusive; may be given several "
+        "times",
     )
     where.add_argument(
         "--max_submitted",
@@ -140,12 +150,15 @@ def policy_of(options: argparse.Namespace) -> Policy:
     return Policy(**changed)
 
 
-def executor_of(options: argparse.Namespace, run_folder: str) -> Executor:
+def executor_of(
+    options: argparse.Namespace, run: RunFolder, policy: Policy | None = None
+) -> Executor:
     """The executor that the flags name; nothing is started yet.
 
     Args:
         options: The parsed flags.
-        run_folder: Where an engine may keep its own logs.
+        run: The run folder; an engine may keep its own logs in it.
+        policy: How jobs are treated, default as ever.
 
     Raises:
         ConfigError: Its package is not installed.
@@ -153,20 +166,27 @@ def executor_of(options: argparse.Namespace, run_folder: str) -> Executor:
     if options.executor == "ray":
         from dnas.jobs.executors.ray import RayExecutor
 
-        return RayExecutor(options.ray_address or "auto")
+        return RayExecutor(options.ray_address or "auto", lost_after_s=(policy or Policy()).lost_after_s)
     if options.executor == "slurm":
         from dnas.jobs.executors.slurm import SlurmExecutor
 
+        limits = {} if options.slurm_time_min is None else {"time_min": options.slurm_time_min}
         return SlurmExecutor(
-            run_folder,
+            run.slurm,
             partition=options.slurm_partition,
             options=_slurm_options(options.slurm_option or []),
+            **limits,
         )
     if options.executor == "debug":
         from dnas.jobs.executors.debug import DebugExecutor, run_here
 
         return DebugExecutor(run_here)
-    return LocalExecutor()
+    return LocalExecutor(warm=not options.cold_start)
+
+
+def wants_view(options: argparse.Namespace) -> bool:
+    """Whether there may be a live view; jobs inside this process need the terminal themselves."""
+    return not options.no_live and options.executor != "debug"
 
 
 def max_submitted_of(options: argparse.Namespace) -> int:
@@ -176,13 +196,13 @@ def max_submitted_of(options: argparse.Namespace) -> int:
     return int(_positive(options, "max_submitted"))
 
 
-def _slurm_options(words: list[str]) -> dict[str, str]:
-    found = {}
+def _slurm_options(words: list[str]) -> dict[str, str | bool]:
+    found: dict[str, str | bool] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--slurm_option {word}: NAME=VALUE is needed, e.g. account=ranking")
-        found[name.lstrip("-").replace("-", "_")] = value
+        if not name.strip("-"):
+            raise ConfigError(f"--slurm_option {word}: NAME or NAME=VALUE is needed")
+        found[name.lstrip("-").replace("-", "_")] = value if equals else True
     return found
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,8 @@ from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SampledArchitecture, SearchManager
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, seed_everything
-from dnas.training.standalone import save_weights
+from dnas.training.weights import save_weights
+from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -170,10 +172,10 @@ def _main(argv: Sequence[str]) -> int:
     if parsed.about.print_config:
         print_config(parsed)
         return 0
-    return run_job(parsed.job, SUPERNET, flat(parsed), lambda stop: run_search(space, parsed, stop))
+    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run_search, space, parsed))
 
 
-def run_search(space: SearchSpace, parsed: Any, stop: StopRequest) -> dict[str, Any]:
+def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
     """The search itself; gives the fields of the result file."""
     job: JobFlags = parsed.job
     flags: SearchFlags = parsed.search
@@ -256,8 +258,11 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest) -> dict[str, 
         divergence_factor=flags.divergence_factor,
         seed=job.seed,
         should_stop=stop,
+        world=world,
     )
     result = manager.train_dnas()
+    if not world.is_main:
+        return {}
     if flags.save_supernet_weights:
         save_weights(folder.supernet_weights, super_net.state_dict())
     files = [

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from dnas.spaces import SearchSpace, find_space, space_config
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
+from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +119,12 @@ def _main(argv: Sequence[str]) -> int:
         parsed.job,
         SAMPLED,
         flat(parsed),
-        lambda stop: run_training(space, record, parsed, stop),
+        partial(run_training, space, record, parsed),
     )
 
 
 def run_training(
-    space: SearchSpace, record: ArchitectureRecord, parsed: Any, stop: StopRequest
+    space: SearchSpace, record: ArchitectureRecord, parsed: Any, stop: StopRequest, world: World
 ) -> dict[str, Any]:
     """The training itself; gives the fields of the result file."""
     job: JobFlags = parsed.job
@@ -172,6 +174,7 @@ def run_training(
         divergence_factor=flags.divergence_factor,
         should_stop=stop,
         fingerprint={"architecture": record.architecture.id, "seed": job.seed},
+        world=world,
     )
     result = trainer.train()
     return {

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of
+from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of, wants_view
 from dnas.cli.run import guarded
 from dnas.cli.view import live_view
 from dnas.errors import JobError
@@ -53,7 +53,7 @@ def _tune(options: argparse.Namespace) -> int:
     experiment_id = check_experiment_id(options.experiment_id)
     run = RunFolder(Path(options.runs_dir) / experiment_id)
     policy = policy_of(options)
-    executor = executor_of(options, str(run.path))
+    executor = executor_of(options, run, policy)
     specs = check_config(config, kind, needs_architecture=False, executor=executor)
     configs = {kind: config}
     slots = slot_pool(configs, executor, max_submitted_of(options))
@@ -61,7 +61,7 @@ def _tune(options: argparse.Namespace) -> int:
         sys.stdout.write(job_table({kind: specs}, configs, slots, str(run.path)))
         return 0
     with (
-        live_view(run, wanted=not options.no_live) as show,
+        live_view(run, wanted=wants_view(options)) as show,
         Manager(
             run, slots, executor=executor, experiment_id=experiment_id, policy=policy, show=show
         ) as manager,

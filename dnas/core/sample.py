@@ -38,3 +38,13 @@ class Sample(Mapping[str, Tensor]):
     def batch_size(self) -> int:
         """B of the weights: the number of draws, 1 for a shared one."""
         return next((weights.shape[0] for weights in self.weights.values()), 1)
+
+    def rows(self, part: slice) -> Sample:
+        """The draws of some rows of the batch; a draw that all rows share stays as it is."""
+        return Sample(
+            {
+                name: weights if weights.shape[0] == 1 else weights[part]
+                for name, weights in self.weights.items()
+            },
+            self.architecture,
+        )

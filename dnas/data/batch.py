@@ -44,6 +44,14 @@ class Batch(Protocol):
         """The same batch on ``device``."""
 
 
+@runtime_checkable
+class RowBatch(Batch, Protocol):
+    """A batch that can be cut, which data-parallel training needs."""
+
+    def rows(self, part: slice) -> RowBatch:
+        """The rows of ``part``, which has a start and a stop, as a batch."""
+
+
 @dataclass(frozen=True)
 class ClickBatch:
     """Rows of a click log.
@@ -74,6 +82,22 @@ class ClickBatch:
             self.labels.to(device, non_blocking=True),
         )
 
+    def rows(self, part: slice) -> ClickBatch:
+        ids = (
+            _bags_of_rows(self.ids, len(self.labels), part)
+            if isinstance(self.ids, Bags)
+            else self.ids[part]
+        )
+        return ClickBatch(self.dense[part], ids, self.labels[part])
+
+
+def _bags_of_rows(bags: Bags, total: int, part: slice) -> Bags:
+    """The bags of some of ``total`` rows."""
+    features = (bags.offsets.numel() - 1) // total
+    offsets = bags.offsets[part.start * features : part.stop * features + 1]
+    first, last = int(offsets[0]), int(offsets[-1])
+    return Bags(bags.values[first:last], offsets - first)
+
 
 @dataclass(frozen=True)
 class TensorBatch:
@@ -85,3 +109,6 @@ class TensorBatch:
     def to(self, device: torch.device) -> TensorBatch:
         moved = tuple(part.to(device, non_blocking=True) for part in self.inputs)
         return TensorBatch(moved, self.labels.to(device, non_blocking=True))
+
+    def rows(self, part: slice) -> TensorBatch:
+        return TensorBatch(tuple(tensor[part] for tensor in self.inputs), self.labels[part])

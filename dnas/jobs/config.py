@@ -156,6 +156,7 @@ def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
     """
     braces = [brace for word in config.words for brace in word.braces]
     names = _setting_names(config.words)
+    kind = kind or config.kind
     specs = []
     for choice in itertools.product(*(brace.alternatives for brace in braces)):
         remaining, argv = iter(choice), []
@@ -164,7 +165,7 @@ def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
         values = [_setting_value(b, words) for b, words in zip(braces, choice, strict=True)]
         specs.append(
             JobSpec(
-                kind=kind or config.kind,
+                kind=kind,
                 argv=tuple(argv),
                 settings=tuple(zip(names, values, strict=True)),
             )

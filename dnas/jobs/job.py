@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from dnas.runs import SAMPLED, SUPERNET, JobFolder
@@ -63,7 +64,7 @@ class JobSpec:
         if not self.argv:
             raise ValueError("argv is empty: a job needs a command")
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of everything that makes this job another job, the architecture's path left out."""
         return _hash([self.kind, list(self.argv), [list(s) for s in self.settings], *self._arch])

@@ -4,41 +4,55 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
 
 
-def num_out_of_memory_kills() -> int:
+def num_out_of_memory_kills(root: Path = _ROOT) -> int:
     """Processes that the kernel has killed for lack of memory so far, in this container or host.
 
     The difference of two readings tells whether a SIGKILL between them may have been the kernel's.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are; for tests.
     """
-    counts = [_field(Path("/proc/vmstat"), "oom_kill")]
-    counts += [_field(folder / "memory.events", "oom_kill") for folder in _cgroup_folders()]
+    counts = [_field(root / "proc/vmstat", "oom_kill")]
+    counts += [_field(folder / "memory.events", "oom_kill") for folder in _cgroup_folders(root)]
     return sum(counts)
 
 
-def available_memory_bytes() -> int | None:
-    """Memory that new processes can use without swapping: the host's, or less in a container."""
-    found = [_field(Path("/proc/meminfo"), "MemAvailable:") * 1024]
-    for folder in _cgroup_folders():
+def available_memory_bytes(root: Path = _ROOT) -> int | None:
+    """Memory that new processes can use without swapping: the host's, or less in a container.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are; for tests.
+
+    Returns:
+        Bytes, or None if this kernel does not say.
+    """
+    found = []
+    if host_kib := _field(root / "proc/meminfo", "MemAvailable:"):
+        found.append(host_kib * 1024)
+    for folder in _cgroup_folders(root):
         limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
         if limit is not None and used is not None:
             # Page cache counts as used there, and is given back when it is needed.
-            found.append(limit - used + _field(folder / "memory.stat", "inactive_file"))
-    return min((value for value in found if value > 0), default=None)
+            left = limit - used + _field(folder / "memory.stat", "inactive_file")
+            found.append(max(0, left))
+    return min(found, default=None)
 
 
-def _cgroup_folders() -> list[Path]:
+def _cgroup_folders(root: Path) -> list[Path]:
     """Folders of this process's group and those above it, in the unified hierarchy."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
         return []
     own = next((line[3:] for line in lines if line.startswith("0::")), None)
     if own is None:
         return []
-    folder = _CGROUPS / own.lstrip("/")
-    return [place for place in (folder, *folder.parents) if place.is_relative_to(_CGROUPS)]
+    top = root / "sys/fs/cgroup"
+    folder = top / own.lstrip("/")
+    return [place for place in (folder, *folder.parents) if place.is_relative_to(top)]
 
 
 def _field(path: Path, name: str) -> int:

@@ -152,7 +152,7 @@ class RunLock:
 def is_held(run: RunFolder) -> bool:
     """Whether a live manager of this host (or of one that shares locks) has the run folder."""
     try:
-        handle = os.open(run.lock, os.O_RDWR)
+        handle = os.open(run.lock, os.O_RDONLY)  # also of a run that belongs to somebody else
     except OSError:
         return False
     try:
@@ -162,6 +162,18 @@ def is_held(run: RunFolder) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def is_worked_on(run: RunFolder) -> bool | None:
+    """Whether a manager works on a run; None if one of another host, unseen from here, may."""
+    if is_held(run):
+        return True
+    try:
+        holder = json.loads(run.lock.read_bytes())
+        foreign = holder["host"] != socket.gethostname() and not holder["released"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return None if foreign else False
 
 
 def _lock(handle: int) -> bool:

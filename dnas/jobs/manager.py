@@ -11,6 +11,7 @@ looks up in between only for what comes as files.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -244,6 +245,8 @@ class Manager:
             self._apply(job, self._evidence(job, None))
             return
         self._hold(job, handle, tuple(self._slots.named(name) for name in job.slot))
+        job.token, job.pid = handle.token, handle.pid
+        self._opened().store.save(job)
         self._opened().event(job, State.RUNNING, "still runs, waiting for it")
         logger.info("%s %s: still runs, waiting for it", job.kind, job.id)
 
@@ -321,6 +324,11 @@ class Manager:
             for job, _, _ in reversed(ready):
                 self._put_back(job, f"{self._executor.name} takes no jobs: {error}")
             return
+        except DnasError:
+            # It never will: a setting is wrong.
+            for job, _, _ in reversed(ready):
+                self._put_back(job, "not started")
+            raise
         for (job, found, _), handle in zip(ready, handles, strict=True):
             job.token, job.pid = handle.token, handle.pid
             self._slots.release(job.spec.identity)
@@ -343,9 +351,13 @@ class Manager:
         job.log_offset = log_size(job.folder.log)
         num_gpus = slots.num_gpus(found, alone=job.alone)
         placed = None if slots.chosen_by_engine else found
+        set_for_job = variables(job, placed, slots.threads)
+        if slots.num_processes > 1:
+            # torchrun would give its workers 30 s to save a checkpoint.
+            set_for_job["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(math.ceil(policy.stop_grace_s))
         order = Order(
             argv=tuple(command(job, self._experiment_id, slots, num_gpus > 0)),
-            variables=variables(job, placed, slots.threads),
+            variables=set_for_job,
             cwd=os.getcwd(),
             attempt=job.attempts,
             place=job.place,
@@ -354,6 +366,7 @@ class Manager:
             timeout_s=policy.timeout_s,
             stop_grace_s=policy.stop_grace_s,
             heartbeat_s=policy.heartbeat_s,
+            only_sigterm=slots.num_processes > 1,
         )
         order.write(job.folder)
         ledger.change(job, State.RUNNING, f"attempt {job.attempts}")

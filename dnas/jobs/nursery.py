@@ -27,16 +27,14 @@ import sys
 from pathlib import Path
 from typing import Any, TypedDict
 
-from dnas.jobs import warm
-from dnas.jobs.preload import load, lazily, obstacle
+from dnas.jobs import leaving, warm
+from dnas.jobs.preload import load, obstacle
 from dnas.jobs.processes import process_mark
-from dnas.jobs.supervisor import JobBegins, Supervisor, execute
+from dnas.jobs.supervisor import JobBegins, Supervisor, execute, supervisor_command
 from dnas.runs import JobFolder
 
-#: Importing must end within this time, or the nursery does.
-_LOAD_S = 300
-#: Threads of OpenBLAS start when it is loaded, and a nursery may have none.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+#: Says how many threads OpenBLAS starts when it is loaded, and a nursery may have one.
+BLAS_VARIABLE = "OPENBLAS_NUM_THREADS"
 
 
 class Plan(TypedDict):
@@ -45,31 +43,30 @@ class Plan(TypedDict):
     modules: list[str]
     path: str
     """Folder of the script, first on ``sys.path`` as it is for the script itself."""
-    avoided: dict[str, str]
-    """Modules that an earlier try had to do without, and why."""
     blas: str | None
-    """What the jobs' environment has for OPENBLAS_NUM_THREADS."""
+    """What the jobs have for :data:`BLAS_VARIABLE`."""
 
 
-def nursery_command(modules: list[str], path: str, handle: int) -> list[str]:
-    """The command of a nursery that is asked through file descriptor ``handle``."""
-    plan = Plan(
-        modules=modules, path=path, avoided={}, blas=os.environ.get("OPENBLAS_NUM_THREADS")
-    )
-    return _command(plan, handle)
+def nursery_command(modules: list[str], path: str, handle: int, blas: str | None) -> list[str]:
+    """The command of a nursery that is asked through file descriptor ``handle``.
+
+    Args:
+        modules: What it imports.
+        path: Folder of the jobs' script.
+        handle: Its end of the socket.
+        blas: What the jobs have for :data:`BLAS_VARIABLE`.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import dnas.jobs.nursery as n; n.main()"
+    # A warm one must find modules exactly as its jobs would.
+    options = [] if modules else ["-I", "-S"]
+    plan = json.dumps(Plan(modules=modules, path=path, blas=blas))
+    return [sys.executable, *options, "-c", program, root, plan, str(handle)]
 
 
 def nursery_environment(environment: dict[str, str]) -> dict[str, str]:
     """The environment that a warm nursery is started with, for jobs of this one."""
-    return {**environment, **_ONE_THREAD, **warm.room()}
-
-
-def _command(plan: Plan, handle: int) -> list[str]:
-    root = str(Path(__file__).resolve().parents[2])
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import dnas.jobs.nursery as n; n.main()"
-    # A warm one must find modules exactly as its jobs would.
-    options = [] if plan["modules"] else ["-I", "-S"]
-    return [sys.executable, *options, "-c", program, root, json.dumps(plan), str(handle)]
+    return {**environment, BLAS_VARIABLE: "1", **warm.room()}
 
 
 def main() -> None:
@@ -77,9 +74,13 @@ def main() -> None:
     plan: Plan = json.loads(sys.argv[2])
     manager = socket.socket(fileno=int(sys.argv[3]))
     manager.set_inheritable(False)
-    state: dict[str, Any] = {"ready": True, "obstacle": "", "avoided": plan["avoided"]}
+    state: dict[str, Any] = {"obstacle": "", "left_out": {}}
+    warm.take_room()
     if plan["modules"]:
-        state["obstacle"] = _load(plan, manager)
+        leaving.come_last()
+        state["left_out"] = _load(plan)
+        state["obstacle"] = obstacle() or warm.missing(manager.fileno())
+        leaving.share_modules()
     gc.disable()  # a collection touches every page, and would copy it in every fork
     gc.freeze()
     # The kernel reaps our children; only now, because imports may wait for theirs.
@@ -89,37 +90,21 @@ def main() -> None:
         warm.run_script(argv)
 
 
-def _load(plan: Plan, manager: socket.socket) -> str:
-    """Import the modules; gives why jobs cannot run here, if they cannot."""
+def _load(plan: Plan) -> dict[str, str]:
+    """Import the modules, as the jobs would; gives those left out, and why."""
     # As in a new interpreter that starts the script: no module of ours, the script's folder first.
     del sys.path[0 : 1 if sys.flags.safe_path else 2]
     if not sys.flags.safe_path:
         sys.path.insert(0, plan["path"])
     for name in [name for name in sys.modules if name.partition(".")[0] == "dnas"]:
         del sys.modules[name]
-    warm.take_room()
-    signal.alarm(_LOAD_S)
-    with lazily():
-        for name in plan["modules"]:
-            try:
-                load(name)
-            except Exception as error:
-                plan["avoided"][name] = f"{type(error).__name__}: {error}"
-                continue
-            if (found := obstacle()) and len(plan["modules"]) > 1:
-                # What is loaded stays loaded: begin again without it.
-                plan["avoided"][name] = found
-                plan["modules"].remove(name)
-                manager.set_inheritable(True)
-                command = _command(plan, manager.fileno())
-                os.execve(command[0], command, nursery_environment(dict(os.environ)))
-    signal.alarm(0)
-    os.environ.pop("OPENBLAS_NUM_THREADS")
+    left_out = load(plan["modules"])
+    os.environ.pop(BLAS_VARIABLE)
     if plan["blas"] is not None:
-        os.environ["OPENBLAS_NUM_THREADS"] = plan["blas"]
+        os.environ[BLAS_VARIABLE] = plan["blas"]
     sys.stdout.flush()
     sys.stderr.flush()
-    return obstacle() or warm.missing(manager.fileno())
+    return left_out
 
 
 def _serve(manager: socket.socket, state: dict[str, Any], is_warm: bool) -> list[str] | None:
@@ -147,6 +132,7 @@ def _supervise(request: dict[str, Any], run: Any) -> list[str]:
     os.environ.clear()
     os.environ.update(request["environment"])
     folder = JobFolder(Path(request["folder"]))
+    warm.show_arguments(supervisor_command(folder, request["attempt"], request["engine"]))
     try:
         code = Supervisor(folder, request["attempt"], request["engine"], run=run).supervise()
     except JobBegins as begins:

@@ -32,7 +32,8 @@ def place(
     chosen: list[tuple[Job, tuple[Device, ...]]] = []
     for kind in KINDS:
         queue, position = queues[kind], 0
-        while position < len(queue):
+        # Mostly no device has room, and then the queue need not be looked at.
+        while position < len(queue) and slots.any_room(reserved):
             job = queue[position]
             found, has_room = slots.free_for(kind, alone=job.alone, without=reserved)
             if not found:

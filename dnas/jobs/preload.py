@@ -5,24 +5,19 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.abc
-import importlib.machinery
 import os
+import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 #: Packages whose import neither draws random numbers nor looks at what the process is for.
 KNOWN = ("dnas", "numpy", "torch")
-#: Packages that start threads as soon as they are imported: jobs import them at first use.
-THREADED = ("polars",)
-
-#: Known of a module before it is executed.
-_KNOWN_AHEAD = ("__class__", "__spec__", "__name__", "__loader__", "__package__", "__file__")
+#: Slow to import, and known to start no threads.
+_TRUSTED = ("numpy", "torch")
+#: Importing must end within this time, or the process does.
+_LOAD_S = 300
 
 
 @functools.cache
@@ -47,11 +42,6 @@ def modules_for(script: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(heavy + known))
 
 
-def load(name: str) -> None:
-    """Import one module by name."""
-    importlib.import_module(name)
-
-
 def threads() -> list[str]:
     """Names of this process's threads."""
     tasks = Path("/proc/self/task")
@@ -68,70 +58,45 @@ def obstacle() -> str:
     return ""
 
 
-class _Lazy(ModuleType):
-    """A module that is executed when the first of its attributes is asked for.
+def load(names: Sequence[str]) -> dict[str, str]:
+    """Import what leaves this process fit to be forked.
 
-    ``importlib.util.LazyLoader`` does this too, but before Python 3.12.4 without a lock, and a
-    second ``import`` of the module already executes it.
+    Returns:
+        The names left out, each with the reason. What an import has done cannot be undone, so each
+        is tried in a fork before.
     """
-
-    def __getattribute__(self, name: str) -> Any:
-        if name not in _KNOWN_AHEAD:
-            _execute(self)
-        return ModuleType.__getattribute__(self, name)
-
-
-_lock = threading.RLock()
-_executing: set[int] = set()
-
-
-def _execute(module: _Lazy) -> None:
-    with _lock:
-        if object.__getattribute__(module, "__class__") is not _Lazy or id(module) in _executing:
-            return  # done, or it asks for its own attributes
-        spec = object.__getattribute__(module, "__spec__")
-        _executing.add(id(module))
+    left_out = {}
+    signal.alarm(_LOAD_S)
+    for name in names:
+        if name not in _TRUSTED and (reason := _try(name)):
+            left_out[name] = reason
+            continue
         try:
-            spec.loader.exec_module(module)
-            module.__class__ = ModuleType  # type: ignore[assignment]
-        finally:
-            _executing.discard(id(module))
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            left_out[name] = str(error)
+    signal.alarm(0)
+    return left_out
 
 
-class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader
-        module.__class__ = _Lazy
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in THREADED:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
-
-
-@contextmanager
-def lazily() -> Iterator[None]:
-    """Modules of :data:`THREADED` that are imported in the block are executed at first use."""
-    finder = _Finder()
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
+def _try(name: str) -> str:
+    """Import a module in a fork of this process; gives what is wrong with that, or ``""``."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(_LOAD_S)  # a fork has none
+        try:
+            importlib.import_module(name)
+            reason = obstacle()
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+        os.write(write, reason.encode(errors="replace")[:4096])
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        reason = pipe.read().decode(errors="replace")
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return reason or (f"importing it ended the process with {status}" if status else "")
 
 
 def open_files() -> set[int]:

@@ -7,6 +7,7 @@ host, and while nobody listens it waits for the next manager.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -56,7 +57,10 @@ def pending(run: RunFolder) -> list[Request]:
                 raise JobError(f"{file}: action {value['action']!r} is not known")
             found.append(Request(value["action"], jobs, file))
         except (DnasError, KeyError, TypeError, ValueError):
-            file.rename(file.with_suffix(".damaged"))
+            with contextlib.suppress(OSError):
+                file.rename(file.with_suffix(".damaged"))
+        except OSError:
+            continue  # perhaps it can be read later
     return found
 
 

@@ -65,7 +65,7 @@ class JobStore:
             if folder is not None:
                 logger.warning("%s is damaged: made anew from the config", folder.job)
                 job = Job(spec=spec, id=folder.path.name, folder=folder)
-                _recall(job, _names(folder.path))
+                _recall(job)
                 write_json(folder.job, job.description())
                 self._jobs[spec.identity] = job
                 del self._damaged[key]
@@ -148,25 +148,27 @@ class JobStore:
         parent = self.run.path / kind
         if not parent.is_dir():
             return
-        # Plain names and strings: a queue of ten thousand jobs is read in about a second.
-        for name in sorted(os.listdir(parent)):
+        # Two files are opened for each job and nothing else is asked of the disk: a queue of ten
+        # thousand jobs is read in about a second.
+        with os.scandir(parent) as entries:
+            found = sorted((entry.name, entry.is_dir()) for entry in entries)
+        for name, is_folder in found:
             path = parent / name
             if name.startswith("."):
                 if _INDEX.match(name[1:]):
                     shutil.rmtree(path)
                 continue
-            if (index := _INDEX.match(name)) is None or not path.is_dir():
+            if (index := _INDEX.match(name)) is None or not is_folder:
                 continue
             self._next_index[kind] = max(self._next_index[kind], int(index[1]) + 1)
             folder = JobFolder(path)
-            names = _names(path)
             try:
                 spec = spec_from_description(_read(folder.job))
             except (OSError, KeyError, TypeError, ValueError, AttributeError):
                 self._damaged[kind, _without_index(name)] = folder
                 continue
             job = Job(spec=spec, id=name, folder=folder)
-            _recall(job, names)
+            _recall(job)
             self._jobs[spec.identity] = job
 
 
@@ -188,11 +190,12 @@ def log_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _recall(job: Job, names: list[str]) -> None:
+def _recall(job: Job) -> None:
     """Read where a job stands; from its attempts if its status is missing or damaged."""
     try:
         job.recall(_read(job.folder.status))
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        names = _names(job.folder.path)
         numbers = [int(found[1]) for name in names if (found := _ATTEMPT.fullmatch(name))]
         job.attempts = max(numbers, default=0)
         # Whoever recovers it reads from the attempt whether it still runs, or how it ended.
@@ -202,8 +205,8 @@ def _recall(job: Job, names: list[str]) -> None:
 
 
 def _read(path: Path) -> Any:
-    with open(path, encoding="utf-8") as handle:
-        return json.load(handle)
+    with open(path, "rb", buffering=0) as handle:
+        return json.loads(handle.read())
 
 
 def _names(folder: Path) -> list[str]:

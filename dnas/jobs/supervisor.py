@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import resource
@@ -49,7 +48,9 @@ _RETRY_WRITE_S = 1.0
 _LATE_SIGNAL_S = 0.5
 #: Passed on to the job; SIGUSR2 is a request to kill it.
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-_WAITED_FOR = (*_PASSED_ON, signal.SIGUSR2, signal.SIGCHLD)
+_WAITED_FOR = frozenset((*_PASSED_ON, signal.SIGUSR2, signal.SIGCHLD))
+#: Those, and the one that ends waiting.
+_BLOCKED = _WAITED_FOR | {signal.SIGALRM}
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -113,6 +114,7 @@ class Supervisor:
         self._pid = 0  # of the job
         self._end = attempts.EXITED
         self._kill_at: float | None = None  # monotonic
+        self._only_sigterm = False
         self._superseded = False
         self._earlier_s = 0.0  # that earlier starts of this attempt have run
 
@@ -123,10 +125,11 @@ class Supervisor:
             Exit code of the supervisor: the job's (128 + signal if a signal ended it), or
             :data:`EXIT_SUPERSEDED`.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         order = self._order()
         if order is None or not self._claim():
             return EXIT_SUPERSEDED
+        self._only_sigterm = bool(order.get("only_sigterm"))
         begun = time.monotonic()
         kills = num_out_of_memory_kills()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -158,7 +161,8 @@ class Supervisor:
             order = json.loads(self._folder.order.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return order if order.get("attempt") == self._attempt else None
+        fits = isinstance(order, dict) and order.get("attempt") == self._attempt
+        return order if fits else None
 
     def _claim(self) -> bool:
         if attempts.claim(self._file, self._record):
@@ -199,7 +203,7 @@ class Supervisor:
                 for target, source in enumerate((nothing, log, log)):
                     os.dup2(source, target)
                 os.chdir(order["cwd"])
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED_FOR)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
                 self._run(order, environment)
             except OSError as error:
                 os.write(fail, f"{error.strerror}: {error.filename or order['argv'][0]}".encode())
@@ -240,32 +244,33 @@ class Supervisor:
                 self._signal(signal.SIGKILL)
             wakes = [next_beat, next_look]
             wakes += [t for t in (deadline, self._kill_at) if t is not None and t > now]
-            caught = signal.sigtimedwait(_WAITED_FOR, max(0.0, min(wakes) - time.monotonic()))
+            caught = _wait_for(_WAITED_FOR, min(wakes) - time.monotonic())
             if (status := self._reap()) is not None:
                 self._note_why(status, caught)
                 return status
             if caught is not None:
-                self._obey(signal.Signals(caught.si_signo), grace_s)
+                self._obey(caught, grace_s)
 
-    def _note_why(self, status: int, caught: signal.struct_siginfo | None) -> None:
+    def _note_why(self, status: int, caught: int | None) -> None:
         """Was the job that has just ended asked to, together with its supervisor?"""
         if self._end != attempts.EXITED:
             return
-        asked = caught is not None and caught.si_signo != signal.SIGCHLD
+        asked = caught not in (None, signal.SIGCHLD)
         if not asked and os.waitstatus_to_exitcode(status) in (
             EXIT_PREEMPTED,
             *(-number for number in _PASSED_ON),
         ):
-            asked = signal.sigtimedwait(_PASSED_ON, _LATE_SIGNAL_S) is not None
+            asked = _wait_for(frozenset(_PASSED_ON), _LATE_SIGNAL_S) is not None
         if asked:
             self._end = attempts.STOPPED
 
-    def _obey(self, number: signal.Signals, grace_s: float) -> None:
+    def _obey(self, number: int, grace_s: float) -> None:
         now = time.monotonic()
         if number == signal.SIGUSR2:
             self._ask(signal.SIGKILL, attempts.STOPPED, now)
         elif number in _PASSED_ON:
             # Asked twice, the first grace counts.
+            number = signal.SIGTERM if self._only_sigterm else number
             self._ask(number, attempts.STOPPED, now + grace_s)
 
     def _look(self, now: float) -> None:
@@ -288,13 +293,13 @@ class Supervisor:
         if newer != self._attempt:
             self._ask(signal.SIGKILL, attempts.STOPPED, now)
 
-    def _ask(self, number: signal.Signals, why: str, kill_at: float) -> None:
+    def _ask(self, number: int, why: str, kill_at: float) -> None:
         if self._end == attempts.EXITED:
             self._end = why
         self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
         self._signal(number)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, number)
 
@@ -325,26 +330,34 @@ class Supervisor:
         self._record["beat_time"] = time.time()
         # A beat that cannot be written is missed; the next one may be.
         with contextlib.suppress(OSError):
-            write_json(self._file, self._record, durable=False)
+            if not self._is_deleted():
+                write_json(self._file, self._record, durable=False)
 
     def _write_end(self) -> None:
         """Write how it ended, however long the disk is full: nobody else knows it."""
         if self._superseded:
             return
         told = False
-        while True:
+        while not self._is_deleted():
             try:
                 write_json(self._file, self._record)
                 return
             except OSError as error:
-                if error.errno == errno.ENOENT and not self._folder.path.is_dir():
-                    return  # the job's folder has been deleted
                 if not told:
                     self._write_log(f"=== how the job ended cannot be written yet: {error}\n")
                     told = True
-                caught = signal.sigtimedwait(_WAITED_FOR, _RETRY_WRITE_S)
-                if caught is not None and caught.si_signo == signal.SIGUSR2:
+                if _wait_for(_WAITED_FOR, _RETRY_WRITE_S) == signal.SIGUSR2:
                     return
+
+    def _is_deleted(self) -> bool:
+        """Whether somebody has removed the job's folder, which is not to be made again."""
+        try:
+            os.stat(self._folder.path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def _write_log(self, line: str) -> None:
         with contextlib.suppress(OSError), open(self._folder.log, "a", encoding="utf-8") as log:
@@ -365,6 +378,24 @@ def main() -> None:
     """Entry of the process that :func:`supervisor_command` describes."""
     folder, attempt, engine, restart = sys.argv[2:6]
     sys.exit(Supervisor(JobFolder(Path(folder)), int(attempt), engine, int(restart)).supervise())
+
+
+def _wait_for(numbers: frozenset[signal.Signals], timeout_s: float) -> int | None:
+    """The next of these blocked signals, or None after ``timeout_s``.
+
+    Not ``signal.sigtimedwait``: stopped and continued after its time is over, it makes up a signal.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not signal.sigpending() & numbers:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        signal.setitimer(signal.ITIMER_REAL, left)
+        caught = signal.sigwaitinfo(numbers | {signal.SIGALRM}).si_signo
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if caught != signal.SIGALRM:
+            return caught
+    return signal.sigwaitinfo(numbers).si_signo
 
 
 def _kill_descendants() -> None:

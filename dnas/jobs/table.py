@@ -57,7 +57,8 @@ def job_table(
 def _where(slots: Slots) -> str:
     """Where jobs go and how many at a time."""
     if slots.engine_gpus is not None:
-        gpus = f"{float(slots.engine_gpus):g} GPUs" if slots.engine_gpus else "no GPU"
+        gpus = f"{float(slots.engine_gpus):g} {'GPU' if slots.engine_gpus == 1 else 'GPUs'}"
+        gpus = gpus if slots.engine_gpus else "no GPU"
         return (
             f"on the cluster of {slots.devices[0].name}, {gpus} each, at most {slots.num_jobs} "
             "submitted at a time"

@@ -73,7 +73,10 @@ _NEXT_TO_NOTHING_BYTES = 1 << 16
 #: Ends the first line of a reason that goes on with lines of the log.
 TAIL_FOLLOWS = "; last lines of its log:"
 _TAIL_LINES = 6
-_TAIL_BYTES = 8192
+_TAIL_BYTES = 1 << 15
+#: torchrun's own report of a worker's end, which comes after all that the worker said.
+_TORCHRUN = re.compile(r"[A-Z]\d{4} .*torch/distributed/elastic/")
+_ROOT_CAUSE = re.compile(r"Root Cause.*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,18 @@ class Evidence:
 def judge(evidence: Evidence) -> Verdict:
     """How an attempt ended."""
     record = evidence.record or {}
+    if record.get("state") == attempts.REVOKED:
+        return Verdict(Ending.PREEMPTED, "it was taken back before it began")
     ended = record.get("state") == attempts.ENDED
+    text = _log_end(evidence.log, evidence.log_offset)
     exit_code = record.get("exit_code")
+    if exit_code == 1 and (root := _ROOT_CAUSE.search(text)) is not None:
+        exit_code = int(root[1])  # torchrun's own is always 1
     result = read_result(evidence.result)
     said = result.get("status", "succeeded") if isinstance(result, dict) else None
     if said == "succeeded" and (not ended or exit_code == 0):
         return Verdict(Ending.SUCCEEDED, "")
-    tail = log_tail(evidence.log, evidence.log_offset)
+    tail = _last_lines(text)
     if record.get("start_error"):
         error = f"it could not be started: {record['start_error']}"
         return Verdict(Ending.CRASHED, error, error)
@@ -152,16 +160,28 @@ def read_result(path: Path) -> dict[str, Any] | str | None:
 
 
 def log_tail(path: Path, offset: int = 0) -> list[str]:
-    """The last lines of a log that are not empty, of this attempt only."""
+    """The last lines of a log that are not empty, of this attempt only, and the job's own."""
+    return _last_lines(_log_end(path, offset))
+
+
+def _log_end(path: Path, offset: int) -> str:
     try:
         with open(path, "rb") as handle:
             size = handle.seek(0, 2)
             handle.seek(max(offset, size - _TAIL_BYTES))
-            text = handle.read().decode("utf-8", errors="replace")
+            return handle.read().decode("utf-8", errors="replace")
     except OSError:
-        return []
-    lines = [line.rstrip()[:300] for line in re.split(r"[\r\n]+", text)]
-    return [line for line in lines if line and not line.startswith("=== ")][-_TAIL_LINES:]
+        return ""
+
+
+def _last_lines(text: str) -> list[str]:
+    lines = []
+    for line in re.split(r"[\r\n]+", text):
+        if _TORCHRUN.match(line):
+            break
+        if line.strip() and not line.startswith("=== "):
+            lines.append(line.rstrip()[:300])
+    return lines[-_TAIL_LINES:]
 
 
 def describe_exit(exit_code: int | None) -> str:

@@ -3,22 +3,25 @@
 To the script it is a new interpreter: its environment, arguments, ``__main__``, signals and
 streams, and at its end the interpreter's own, with exit handlers, tracebacks and exit codes. What
 differs: modules are in ``sys.modules`` that it did not import, hash seeds are the same for all jobs
-of a nursery, and what the imports printed has gone.
+of a nursery, what the imports printed has gone, and at its end (:mod:`dnas.jobs.leaving`) nothing
+is destroyed of what the nursery had imported.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType
 from typing import Any
 
+from dnas.jobs import leaving
 from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
 from dnas.jobs.preload import open_files
 from dnas.jobs.supervisor import JobBegins, execute
@@ -29,8 +32,12 @@ _ROOM_BYTES = 8192
 #: Read when libraries are loaded; torch and OpenBLAS can be told afterwards.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
-_BLAS_SETTERS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_")
-_BLAS_SETTERS += ("scipy_openblas_set_num_threads", "openblas_set_num_threads")
+_BLAS_SETTERS = (
+    "scipy_openblas_set_num_threads64_",
+    "openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads",
+    "openblas_set_num_threads",
+)
 
 _room: tuple[int, int] = (0, 0)  # address and size
 _arguments: tuple[int, int] = (0, 0)
@@ -48,17 +55,20 @@ class Start:
 
     def __call__(self, order: Mapping[str, Any], environment: dict[str, str]) -> None:
         argv = list(order["argv"])
-        shown = _shown_variables(environment)
-        if len(shown) > _room[1] or not os.access(argv[1], os.R_OK):
+        try:
+            shown = _shown_variables(environment)
+            if len(shown) > _room[1] or not os.access(argv[1], os.R_OK):
+                execute(order, environment)
+            os.environ.clear()
+            os.environ.update(environment)
+            _write(_room, shown)
+            show_arguments(argv)
+            _set_threads(self._base, environment)
+            _draw_new_seeds()
+            # The last one tells the supervisor that all went well.
+            os.closerange(3, max(open_files(), default=2) + 1)
+        except Exception:  # a library that has been replaced on disk, for one
             execute(order, environment)
-        os.environ.clear()
-        os.environ.update(environment)
-        _write(_room, shown)
-        _write(_arguments, b"".join(os.fsencode(word) + b"\0" for word in argv))
-        _set_threads(self._base, environment)
-        _draw_new_seeds()
-        # The last one tells the supervisor that all went well.
-        os.closerange(3, max(open_files(), default=2) + 1)
         raise JobBegins(argv)
 
 
@@ -70,47 +80,26 @@ def run_script(argv: list[str]) -> None:
     script = argv[1]
     sys.orig_argv = list(argv)
     sys.argv = list(argv[1:])
-    namespace = sys.modules["__main__"].__dict__
-    builtins = namespace["__builtins__"]
-    namespace.clear()
-    namespace |= {
-        "__name__": "__main__",
-        "__doc__": None,
-        "__package__": None,
-        "__loader__": SourceFileLoader("__main__", script),
-        "__spec__": None,
-        "__annotations__": {},
-        "__builtins__": builtins,
-        "__file__": script,
-        "__cached__": None,
-    }
+    # A module of its own, made after the fork: what was made before is never collected.
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__dict__.update(
+        __loader__=SourceFileLoader("__main__", script),
+        __annotations__={},
+        __builtins__=builtins,
+        __file__=script,
+        __cached__=None,
+    )
     gc.enable()
     try:
         source = Path(script).read_bytes()
-        exec(compile(source, script, "exec", dont_inherit=True), namespace)
-    except SystemExit:
+        exec(compile(source, script, "exec", dont_inherit=True), main.__dict__)
+    except BaseException as error:
+        leaving.failed(error, run_script.__code__)
         raise
-    except BaseException:
-        sys.excepthook = _Hook(sys.excepthook, namespace)
-        raise
+    leaving.succeeded()
 
 
-class _Hook:
-    """Shows one exception by the hook that was there, without the frames that are not the job's."""
-
-    def __init__(self, hook: Any, namespace: dict[str, Any]) -> None:
-        self._hook, self._namespace = hook, namespace
-
-    def __call__(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        sys.excepthook = self._hook
-        while trace is not None and trace.tb_frame.f_globals is not self._namespace:
-            trace = trace.tb_next
-        self._hook(kind, error.with_traceback(trace), trace)
-
-
-# ---- what the kernel shows of the process ---------------------------------------------------------
+# ---- what the kernel shows of the process -----------------------------------------------------
 
 
 def room() -> dict[str, str]:
@@ -123,7 +112,7 @@ def room() -> dict[str, str]:
 
 
 def take_room() -> None:
-    """Remember where that variable lies; nothing refers to it afterwards."""
+    """Remember where that variable and the command lie; nothing refers to them afterwards."""
     global _room, _arguments
     os.environ.pop(_ROOM_VARIABLE, None)
     stat = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
@@ -136,6 +125,11 @@ def take_room() -> None:
     name = f"{_ROOM_VARIABLE}=".encode()
     if (position := text.find(name)) >= 0:
         _room = variables + position, len(name) + _ROOM_BYTES
+
+
+def show_arguments(argv: Sequence[str]) -> None:
+    """Be seen in process lists as this command, as far as there is room."""
+    _write(_arguments, b"".join(os.fsencode(word) + b"\0" for word in argv))
 
 
 def missing(manager: int) -> str:
@@ -163,7 +157,7 @@ def _write(place: tuple[int, int], text: bytes) -> None:
         ctypes.memmove(address, text[: size - 1].ljust(size, b"\0"), size)
 
 
-# ---- what libraries read when they are loaded -----------------------------------------------------
+# ---- what libraries read when they are loaded -------------------------------------------------
 
 
 def _set_threads(base: Mapping[str, str], environment: Mapping[str, str]) -> None:
@@ -185,7 +179,10 @@ def _set_threads(base: Mapping[str, str], environment: Mapping[str, str]) -> Non
 
 
 def _draw_new_seeds() -> None:
-    """The standard library's generator does this by itself; torch's begins with a constant."""
-    random: Any = sys.modules.get("numpy.random")
-    if random is not None:
-        random.seed()
+    """As importing does; the standard library's generator does so in every fork by itself."""
+    numpy_random: Any = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.default_generator.seed()

@@ -18,6 +18,7 @@ from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
 
 SUCCEEDED = "succeeded"
 DIVERGED = "diverged"
+CANCELLED = "cancelled"
 #: States in which a job is not done and may still produce a result.
 UNFINISHED = frozenset({"queued", "running"})
 #: The order in which counts of states are shown.
@@ -28,8 +29,10 @@ STATE_ORDER = (
     "failed",
     DIVERGED,
     "out_of_memory",
+    "timed_out",
+    "lost",
     "preempted",
-    "cancelled",
+    CANCELLED,
 )
 
 
@@ -44,7 +47,7 @@ class JobRecord:
         status: Content of the manager's ``status.json``; empty when absent or unreadable.
         result: Content of ``result.json``, or None when absent or unreadable.
         state: ``queued``, ``running``, ``succeeded``, ``failed``, ``diverged``, ``out_of_memory``,
-            ``preempted`` or ``cancelled``.
+            ``timed_out``, ``lost``, ``preempted`` or ``cancelled``.
         reason: Why it failed or waits, on one line; empty when there is nothing to say.
         problems: Files that are there and cannot be read, each with the reason.
     """
@@ -70,8 +73,14 @@ class JobRecord:
 
     @property
     def failed(self) -> bool:
-        """Ended without a result that counts."""
-        return self.state != SUCCEEDED and self.state not in UNFINISHED
+        """Ended without a result that counts, and nobody wanted that."""
+        return self.state not in (SUCCEEDED, CANCELLED) and self.state not in UNFINISHED
+
+    @property
+    def place(self) -> str:
+        """Its devices as people read them, e.g. ``gpu 0`` or ``gpu 0 + gpu 1``."""
+        slot = self.status.get("slot")
+        return " + ".join(map(str, slot)) if isinstance(slot, list) else ""
 
 
 @dataclass(frozen=True)

@@ -6,33 +6,28 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dnas.core.schedules import LrLambda, constant
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError, DivergenceError, Preempted
-from dnas.files import append_json_line, keep_json_lines, replacing
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
-from dnas.training.checkpoint import (
-    check_fingerprint,
-    load_checkpoint,
-    random_states,
-    restore_random_states,
-    save_checkpoint,
-)
+from dnas.training.checkpoint import random_states, restore_random_states
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
+from dnas.training.job_files import JobFiles
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
 from dnas.training.progress import Progress
 from dnas.training.task import Metrics, Task
+from dnas.training.weights import has_checksum, save_weights, weights_checksum
+from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +76,7 @@ class StandaloneTrainer:
         divergence_factor: Times the first interval's loss that ends the run as diverged.
         should_stop: Asked before every step; True saves a checkpoint and raises ``Preempted``.
         fingerprint: What a checkpoint must agree on to be resumed.
+        world: The processes that train the model together; None: this one alone.
     """
 
     def __init__(
@@ -107,6 +103,7 @@ class StandaloneTrainer:
         divergence_factor: float = 10.0,
         should_stop: Callable[[], bool] = lambda: False,
         fingerprint: dict[str, Any] | None = None,
+        world: World | None = None,
     ) -> None:
         if not n_epochs > 0 or not eval_every_epochs > 0:
             raise ConfigError(
@@ -116,6 +113,7 @@ class StandaloneTrainer:
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.task = task
+        self.world = world or World()
         self.train_loader, self.valid_loader = train_loader, valid_loader
         self.test_loader = test_loader
         self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(train_loader))
@@ -135,18 +133,23 @@ class StandaloneTrainer:
             sparse=sparse_parameter_ids(self.model),
         )
         self.monitor = LossMonitor(self.device, factor=divergence_factor)
-        self.fingerprint = {
-            "stops": list(self.stops),
-            "optimizer": getattr(optimizer_class, "__name__", str(optimizer_class)),
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "clip_grad_norm_value": clip_grad_norm_value,
-            "device": self.device.type,
-            **(fingerprint or {}),
-        }
+        self.files = JobFiles(
+            folder,
+            self.world,
+            {
+                "stops": list(self.stops),
+                "optimizer": getattr(optimizer_class, "__name__", str(optimizer_class)),
+                "lr": lr,
+                "weight_decay": weight_decay,
+                "clip_grad_norm_value": clip_grad_norm_value,
+                "device": self.device.type,
+                **(fingerprint or {}),
+            },
+        )
         self.result = StandaloneResult()
         self.step = 0
         self._segment: list[tuple[float, int]] = []  # mean loss and steps since the evaluation
+        self._best_checksum = 0
         self._best_in_memory: dict[str, Tensor] | None = None
 
     def train(self) -> StandaloneResult:
@@ -157,13 +160,16 @@ class StandaloneTrainer:
             Preempted: ``should_stop`` said so; a checkpoint is saved.
         """
         self._resume()
-        with Progress("training", self.stops[-1], self.step) as progress:
+        self.world.begin(self.model, self.step)
+        with self.files.progress("training", self.stops[-1], self.step) as progress:
             for stop in self.stops:
                 if stop <= self.step or self._exhausted():
                     continue
                 self._run_until(stop, progress)
                 self._evaluate()
-                self._checkpoint()
+                selection = self.task.selection
+                progress.metric(selection, self.result.epochs[-1].validation[selection])
+        self.world.wait()  # for the main process, which writes the best weights
         self._load_best()
         if self.test_loader is not None:
             self.result.test = self._metrics(self.test_loader)
@@ -175,21 +181,22 @@ class StandaloneTrainer:
         per_epoch = len(self.train_loader)
         since = self.step
         for batch in self.train_loader.batches(self.step, stop):
-            if self.should_stop():
+            if self.world.any(self.should_stop()):
                 self._checkpoint()
+                self.world.wait()  # nobody ends, and has the others ended, before it is written
                 raise Preempted(f"stopped at step {self.step}")
             at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
             self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
-            loss = self._train_step(batch.to(self.device))
+            loss = self._train_step(batch)
             self.step += 1
             self.monitor.update(self.step, loss)
-            progress.advance()
+            progress.advance("train", self.step / per_epoch)
             if self.step == stop or self.step % self.log_every_steps == 0:
                 mean = self.monitor.read(self.step)
                 if mean is not None:
                     self._segment.append((mean, self.step - since))
                 since = self.step
-                self._write(
+                self.files.append_metrics(
                     {
                         "event": "interval",
                         "step": self.step,
@@ -198,15 +205,22 @@ class StandaloneTrainer:
                     }
                 )
                 progress.note(loss=mean)
-                if time.monotonic() - saved > self.checkpoint_every_s:
+                progress.metric("loss", mean)
+                due = time.monotonic() - saved > self.checkpoint_every_s
+                # Not at a stop: a resumed run takes a stop that is reached for one evaluated.
+                if due and self.step < stop:
                     self._checkpoint()
                     saved = time.monotonic()
 
     def _train_step(self, batch: Batch) -> Tensor:
+        share = self.world.share(len(batch.labels))
+        batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()
-        loss = self.task.loss(self.model(*batch.inputs), batch.labels)
+        loss = self.world.mean(self.task.loss(self.model(*batch.inputs), batch.labels), share)
         loss.backward()
-        clip_grad_norm(self.optimizer.parameters(), self.clip_grad_norm_value)
+        parameters = self.optimizer.parameters()
+        self.world.sync_gradients(parameters)
+        clip_grad_norm(parameters, self.clip_grad_norm_value)
         self.optimizer.step()
         return loss
 
@@ -214,10 +228,11 @@ class StandaloneTrainer:
         try:
             return evaluate(
                 self.model,
-                lambda batch: self.model(*batch.inputs),
+                lambda batch, share: self.model(*batch.inputs),
                 loader,
                 self.task.metrics(),
                 self.device,
+                self.world,
             )
         except NonFiniteError as error:
             raise DivergenceError(
@@ -236,13 +251,18 @@ class StandaloneTrainer:
             self.result.validation
         )
         self.result.epochs.append(EpochResult(epoch, train_loss, metrics))
-        self._write(
+        self.files.append_metrics(
             {"event": "validation", "step": self.step, "epoch": epoch, "validation": dict(metrics)}
         )
         shown = ", ".join(f"{k} {v:.5f}" for k, v in metrics.items() if v is not None)
         logger.info("epoch %g: train loss %.5f, validation %s", epoch, train_loss, shown)
         if is_best:
             self.result.best_epoch, self.result.validation = epoch, metrics
+            if self.files.own is not None:
+                self._best_checksum = weights_checksum(self.model.state_dict())
+        # In this order: from the checkpoint of the best epoch the best weights can be written.
+        self._checkpoint()
+        if is_best:
             self._save_best()
 
     def _exhausted(self) -> bool:
@@ -254,11 +274,14 @@ class StandaloneTrainer:
     # ------------------------------------------------------------------ files
 
     def _save_best(self) -> None:
-        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
         if self.folder is None:
-            self._best_in_memory = {k: v.clone() for k, v in state.items()}
-        else:
-            save_weights(self.folder.model, state)
+            state = self.model.state_dict()
+            self._best_in_memory = {k: v.detach().cpu().clone() for k, v in state.items()}
+        elif self.world.is_main:
+            state = self.model.state_dict()
+            save_weights(
+                self.folder.model, {k: v.detach().cpu().contiguous() for k, v in state.items()}
+            )
 
     def _load_best(self) -> None:
         if self.folder is None:
@@ -267,18 +290,9 @@ class StandaloneTrainer:
         else:
             self.model.load_state_dict(load_file(self.folder.model))
 
-    def _write(self, line: dict[str, Any]) -> None:
-        if self.folder is not None:
-            self.folder.path.mkdir(parents=True, exist_ok=True)
-            append_json_line(self.folder.metrics, line)
-
     def _checkpoint(self) -> None:
-        if self.folder is None:
-            return
-        save_checkpoint(
-            self.folder.checkpoint,
+        self.files.save(
             {
-                "fingerprint": self.fingerprint,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "monitor": self.monitor.state_dict(),
@@ -286,32 +300,52 @@ class StandaloneTrainer:
                 "step": self.step,
                 "segment": [list(entry) for entry in self._segment],
                 "best_epoch": self.result.best_epoch,
+                "best_checksum": self._best_checksum,
                 "validation": dict(self.result.validation),
                 "epochs": [
                     [entry.epoch, entry.train_loss, dict(entry.validation)]
                     for entry in self.result.epochs
                 ],
-            },
+            }
         )
 
     def _resume(self) -> None:
-        if self.folder is None or not self.folder.checkpoint.exists():
-            return
-        state = load_checkpoint(self.folder.checkpoint)
-        check_fingerprint(self.folder.checkpoint, state["fingerprint"], self.fingerprint)
+        with self.world.main_first():
+            state = self.files.load()
+            if state is not None and not self._has_best(state):
+                assert self.folder is not None
+                self.files.set_aside_checkpoint(
+                    f"{self.folder.model}: damaged, or not of the checkpoint's best epoch"
+                )
+                state = None
+        if state is not None:
+            self._restore(state)
+            logger.info("going on from step %d", self.step)
+        self.files.rewind_metrics(self.step)
+
+    def _has_best(self, state: dict[str, Any]) -> bool:
+        """Whether the best epoch's weights are on the disk, or can be written from ``state``."""
+        assert self.folder is not None
+        if not state["epochs"] or has_checksum(self.folder.model, state["best_checksum"]):
+            return True
+        if weights_checksum(state["model"]) != state["best_checksum"]:
+            return False
+        save_weights(self.folder.model, state["model"])
+        return True
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.monitor.load_state_dict(state["monitor"])
         restore_random_states(state["random"], self.device)
         self.step = state["step"]
         self._segment = [(mean, count) for mean, count in state["segment"]]
+        self._best_checksum = state["best_checksum"]
         self.result = StandaloneResult(
             epochs=[EpochResult(*entry) for entry in state["epochs"]],
             best_epoch=state["best_epoch"],
             validation=state["validation"],
         )
-        keep_json_lines(self.folder.metrics, lambda line: line.get("step", 0) <= self.step)
-        logger.info("going on from step %d", self.step)
 
 
 def evaluation_steps(n_epochs: float, every: float, steps_per_epoch: int) -> tuple[int, ...]:
@@ -320,18 +354,3 @@ def evaluation_steps(n_epochs: float, every: float, steps_per_epoch: int) -> tup
     count = int(n_epochs / every + 1e-9)
     steps = {round(number * every * steps_per_epoch) for number in range(1, count + 1)}
     return tuple(sorted({min(step, last) for step in steps if step > 0} | {last}))
-
-
-def save_weights(path: str | Path, state: dict[str, Tensor]) -> None:
-    """Write a state dict as safetensors by write-then-rename.
-
-    Tied weights, which the format refuses, are written once for each name.
-    """
-    own: dict[str, Tensor] = {}
-    storages: set[int] = set()
-    for name, tensor in state.items():
-        storage = tensor.untyped_storage().data_ptr()
-        own[name] = tensor.clone() if storage in storages else tensor
-        storages.add(storage)
-    with replacing(path) as temporary:
-        save_file(own, temporary)

@@ -17,8 +17,10 @@ import torch
 
 from dnas.cli import main as console
 from dnas.cli import search, train
+from dnas.cli.job import JobFlags
 from dnas.core import ArchitectureRecord
 from dnas.data import PreparedData
+from dnas.errors import ConfigError
 from dnas.strategies.search_manager import SearchManager
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,6 +174,40 @@ def test_a_number_that_is_not_finite_exits_with_2(scripts, flag, capsys):
     assert flag.split("=")[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("host_gpu_id", "processes", "expected"),
+    [
+        ("1", 1, "cuda:1"),
+        ("auto", 1, "cuda:0"),
+        ("cpu", 1, "cpu"),
+        # One of several processes takes the GPU of its number.
+        ("0", 2, "cuda:1"),
+        ("auto", 2, "cuda:1"),
+        ("cpu", 2, "cpu"),
+    ],
+)
+def test_devices(monkeypatch, host_gpu_id, processes, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in (("RANK", 1), ("LOCAL_RANK", 1), ("WORLD_SIZE", processes)):
+        monkeypatch.setenv(name, str(value))
+    assert JobFlags(host_gpu_id=host_gpu_id).device() == torch.device(expected)
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"--host_gpu_id 1: torch .* sees 1 GPUs; use"):
+        JobFlags(host_gpu_id="1").device()
+    with pytest.raises(ConfigError, match="'gpu' is not a GPU number, cpu or auto"):
+        JobFlags(host_gpu_id="gpu").device()
+    # The first of two processes as well, though it has a GPU: it would wait for the other.
+    for name, value in (("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 2)):
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(ConfigError, match="sees 1 GPUs for 2 processes; start fewer"):
+        JobFlags(host_gpu_id="0").device()
+
+
 # -------------------------------------------------------------------------------- results
 
 
@@ -262,7 +298,8 @@ def test_a_warm_start_begins_with_the_supernets_weights(searched, by_name):
 def test_other_data_than_the_searchs_is_refused(searched, capsys):
     assert searched.train("--synthetic_values=41", name="other") == 2
     assert "was searched on other data: cardinalities was" in capsys.readouterr().err
-    assert searched.result("other")["status"] == "failed"
+    result = searched.result("other")
+    assert (result["status"], result["user_error"]) == ("failed", True)
 
 
 def test_divergence_has_its_own_code_and_what_was_last_good(scripts, capsys):

@@ -1,20 +1,28 @@
-"""A small program that ends in every way a job can end, and helpers to read what happened."""
+"""A small program that ends in every way a job can end, managers for it, and readers of runs."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from dnas.files import read_json_lines
 from dnas.jobs.attempt import claim
+from dnas.jobs.job import JobSpec
+from dnas.jobs.slots import SlotPool, Slots, devices
 from dnas.runs import JobFolder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 #: ``--do=ACTION``; ``+`` chains actions, and ``a%b`` does a in the first attempt and b afterwards.
 _PROGRAM = """
@@ -104,10 +112,25 @@ def write_config(project: Path) -> Callable[..., Path]:
     return write
 
 
-def write_attempt(folder: JobFolder, attempt: int, exit_code: int = 0) -> None:
+def specs(kind: str, count: int) -> list[JobSpec]:
+    """Jobs for simulated executors."""
+    return [JobSpec(kind=kind, argv=("env", str(n), "SAVE_METRICS_PARAM")) for n in range(count)]
+
+
+def pool(**kinds: tuple[str, int]) -> SlotPool:
+    """Devices by kind: ``pool(supernet=("0,1", 2))`` is two jobs on each of two GPUs."""
+    return SlotPool(
+        {
+            kind: Slots(devices=devices(ids.split(",")), jobs_per_device=n)
+            for kind, (ids, n) in kinds.items()
+        }
+    )
+
+
+def write_attempt(folder: JobFolder, attempt: int, exit_code: int = 0, **more: object) -> None:
     """What a supervisor leaves whose job ended with ``exit_code``; for simulated executors."""
     record = {"state": "ended", "attempt": attempt, "end": "exited", "exit_code": exit_code}
-    assert claim(folder.attempt(attempt), record | {"out_of_memory_kills": 0})
+    assert claim(folder.attempt(attempt), record | {"out_of_memory_kills": 0} | more)
 
 
 class Seen:
@@ -159,6 +182,56 @@ class Seen:
 def seen() -> type[Seen]:
     """Reader of run folders."""
     return Seen
+
+
+class Managers:
+    """Starts ``tuning.py CONFIG e1`` and makes sure that nothing outlives the test."""
+
+    def __init__(self, config: Path, run: Any) -> None:
+        self.config, self.run = config, run
+        self.live: list[subprocess.Popen[str]] = []
+
+    def start(self, *flags: str) -> subprocess.Popen[str]:
+        manager = subprocess.Popen(
+            [sys.executable, str(ROOT / "tuning.py"), str(self.config), "e1", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.live.append(manager)
+        return manager
+
+    def finish(self, manager: subprocess.Popen[str] | None = None) -> tuple[int, str]:
+        """Exit code and output of a manager, a new one by default."""
+        manager = manager or self.start()
+        output, _ = manager.communicate(timeout=40)
+        return manager.returncode, output
+
+    def clean_up(self) -> None:
+        for manager in self.live:
+            manager.kill()
+            manager.wait()
+        for pid in self.run.pids():
+            with contextlib.suppress(OSError):
+                # Not by the pid alone: it may have become somebody else's.
+                if str(self.run.path).encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def managers(
+    project: Path, write_config: Callable[..., Path], seen: Callable[[Path], Any]
+) -> Iterator[Callable[..., Managers]]:
+    made: list[Managers] = []
+
+    def make(arguments: str, **keys: Any) -> Managers:
+        made.append(Managers(write_config(arguments, **keys), seen(project / "runs" / "e1")))
+        return made[-1]
+
+    yield make
+    for managers in made:
+        managers.clean_up()
 
 
 def is_alive(pid: int) -> bool:

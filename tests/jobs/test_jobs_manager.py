@@ -21,9 +21,8 @@ from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import slot_pool
 from dnas.jobs.retries import Retries
-from dnas.jobs.slots import SlotPool, Slots, devices
 from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
-from tests.jobs.conftest import write_attempt
+from tests.jobs.conftest import pool, specs, write_attempt
 
 pytestmark = pytest.mark.usefixtures("no_hang", "no_fsync")
 
@@ -114,7 +113,9 @@ def test_a_retry_after_out_of_memory_has_the_device_alone(run_jobs: Callable[...
 
 
 def test_preempted_jobs_go_on_and_not_for_ever(run_jobs: Callable[..., Any]) -> None:
-    outcome, run = run_jobs("--do={exit:75%status:preempted%ok, exit:75}", retries=Retries(preempted=2))
+    outcome, run = run_jobs(
+        "--do={exit:75%status:preempted%ok, exit:75}", retries=Retries(preempted=2)
+    )
     assert run.states() == ["succeeded", "failed"]
     assert run.num_starts() == [3, 3]
     assert "3 times stopped for another attempt (exited 75)" in outcome.failures[0].reason
@@ -212,19 +213,6 @@ def test_a_program_that_vanishes_is_a_failure_of_its_job(
 def write_success(folder: JobFolder, order: Order) -> int:
     folder.result.write_text("{}")
     return 0
-
-
-def specs(kind: str, count: int) -> list[JobSpec]:
-    return [JobSpec(kind=kind, argv=("env", str(n), "SAVE_METRICS_PARAM")) for n in range(count)]
-
-
-def pool(**kinds: tuple[str, int]) -> SlotPool:
-    return SlotPool(
-        {
-            kind: Slots(devices=devices(ids.split(",")), jobs_per_device=n)
-            for kind, (ids, n) in kinds.items()
-        }
-    )
 
 
 def test_jobs_may_add_jobs_and_an_error_there_fails_them(

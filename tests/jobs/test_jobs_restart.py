@@ -2,76 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dnas.cli.main import main as dnas
+from tests.jobs.conftest import Managers
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("no_hang")
-
-
-class Managers:
-    """Starts ``tuning.py CONFIG e1`` and makes sure that nothing outlives the test."""
-
-    def __init__(self, config: Path, run: Any) -> None:
-        self.config, self.run = config, run
-        self.live: list[subprocess.Popen[str]] = []
-
-    def start(self, *flags: str) -> subprocess.Popen[str]:
-        manager = subprocess.Popen(
-            [sys.executable, str(ROOT / "tuning.py"), str(self.config), "e1", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.live.append(manager)
-        return manager
-
-    def finish(self, manager: subprocess.Popen[str] | None = None) -> tuple[int, str]:
-        """Exit code and output of a manager, a new one by default."""
-        manager = manager or self.start()
-        output, _ = manager.communicate(timeout=40)
-        return manager.returncode, output
-
-    def clean_up(self) -> None:
-        for manager in self.live:
-            manager.kill()
-            manager.wait()
-        for pid in self.run.pids():
-            with contextlib.suppress(OSError):
-                # Not by the pid alone: it may have become somebody else's.
-                if str(self.run.path).encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def managers(
-    project: Path, write_config: Callable[..., Path], seen: Callable[[Path], Any]
-) -> Iterator[Callable[..., Managers]]:
-    made: list[Managers] = []
-
-    def make(arguments: str, **keys: Any) -> Managers:
-        made.append(Managers(write_config(arguments, **keys), seen(project / "runs" / "e1")))
-        return made[-1]
-
-    yield make
-    for managers in made:
-        managers.clean_up()
 
 
 def kill_once(managers: Managers, eventually: Callable[..., None], states: list[str]) -> None:

@@ -94,6 +94,7 @@ def test_exit_code_and_result_decide(
         (1, {"free_disk_bytes": 4096}, "disk_full", "the disk was full (exited 1)"),
         (None, {"start_error": "no such file: x"}, "crashed", "could not be started: no such"),
         (None, {"state": "running"}, "lost", "left neither result nor word"),
+        (None, {"state": "revoked"}, "preempted", "taken back before it began"),
     ],
 )
 def test_what_the_supervisor_and_the_kernel_say(
@@ -118,6 +119,34 @@ def test_the_engines_word_counts_where_the_job_left_none(tmp_path: Path, engine:
     assert saved.ending is Ending.CANCELLED
     # A result that is whole counts more than anything said about its process.
     assert end(tmp_path, None, "{}", state="running", engine=engine).ending is Ending.SUCCEEDED
+
+
+TORCHRUN = """step 1
+ValueError: bad flag
+W1121 10:43:10.761000 26476 torch/distributed/elastic/multiprocessing/api.py:1028] Sending SIGTERM
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+Failures:
+[1]:
+  exitcode  : -15 (pid: 26483)  (SIGTERM)
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  exitcode  : {code} (pid: 26482)
+============================================================
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "ending"), [(2, "user_error"), (3, "out_of_memory"), (-9, "lost"), (1, "crashed")]
+)
+def test_what_torchrun_reports_of_its_workers_counts(
+    tmp_path: Path, code: int, ending: str
+) -> None:
+    verdict = end(tmp_path, 1, None, TORCHRUN.format(code=code))
+    assert verdict.ending == ending
+    assert one_line(verdict.reason).endswith("ValueError: bad flag")
 
 
 def test_a_result_counts_though_the_supervisor_died(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class FakeRun:
         job = {"id": job_id, "kind": kind, "argv": ["python"], "settings": settings or {}}
         write_json(folder.job, {**job, "architecture": None, "canonical_id": None})
         if state is not None:
-            write_json(folder.status, {"state": state, "attempts": 1, "slot": "gpu 0", **status})
+            write_json(folder.status, {"state": state, "attempts": 1, "slot": ["gpu 0"], **status})
         if isinstance(result, str):
             folder.result.write_text(result, encoding="utf-8")
         elif result is not None:

@@ -11,7 +11,7 @@ from fake_run import FakeRun, sampled_result
 from dnas.errors import DnasError, JobError
 from dnas.reporting import cost_columns, failures_frame, results_frame
 from dnas.reporting.maincost import main_cost, varying_costs
-from dnas.reporting.records import read_job, read_run
+from dnas.reporting.records import count_states, read_job, read_run
 from dnas.runs import RunFolder
 
 
@@ -108,10 +108,12 @@ def test_failures_are_listed_with_reason_and_log(fake: FakeRun) -> None:
     fake.job("supernet", "4", state="cancelled", reason="stopped by the user")
     fake.job("sampled", "5", state="running", result={"status": "failed", "error": error})
     fake.job("sampled", "6", state=None, result={"status": "preempted"})
+    fake.job("sampled", "7", state="timed_out", reason="its time was over", attempts=1)
+    fake.job("sampled", "8", state="lost", result={"status": "preempted"})
     table = failures_frame(fake.run).set_index("job")
     assert table["state"].to_dict() == {
-        "4": "cancelled", "0": "failed", "1": "out_of_memory", "2": "diverged", "3": "failed",
-        "6": "preempted",
+        "0": "failed", "1": "out_of_memory", "2": "diverged", "3": "failed", "6": "preempted",
+        "7": "timed_out", "8": "lost",
     }  # fmt: skip
     assert table.loc["0", "reason"] == "DataError: x.csv: no such file"
     assert table.loc["0", "log"] == "sampled/0/stdout.log"
@@ -119,7 +121,8 @@ def test_failures_are_listed_with_reason_and_log(fake: FakeRun) -> None:
     assert table.loc["1", "reason"] == "needs 90 GiB"
     assert table.loc["2", "reason"] == "no reason was recorded"
     assert "no result.json" in table.loc["3", "reason"]
-    assert table.loc["4", "log"] == "supernet/4/stdout.log"
+    # A cancelled job is no failure, and is counted all the same.
+    assert count_states(read_run(fake.run).supernet) == {"cancelled": 1}
 
 
 @pytest.mark.parametrize("text", ['{"status": "succ', "[1, 2]", "", "\x00\x01"])

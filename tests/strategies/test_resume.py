@@ -139,5 +139,5 @@ def test_checkpoints_are_plain_data(tmp_path):
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["position"]["global_step"] == STEPS
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "checkpoint.pt", "metrics.jsonl", "theta.npz"
+        "checkpoint.pt", "metrics.jsonl", "progress.json", "theta.npz"
     ]  # fmt: skip

@@ -240,6 +240,23 @@ def test_resume_is_bit_identical(tmp_path, stop, optimizer_class):
     assert lines(tmp_path / "b") == lines(tmp_path / "a")
 
 
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_killed_before_an_evaluation(tmp_path, number):
+    """With a checkpoint after every step that may have one."""
+    expected = click_trainer(tmp_path / "a").train()
+    cut = click_trainer(tmp_path / "b", checkpoint_every_s=-1.0, log_every_steps=1)
+    evaluate_, left = cut._evaluate, iter(range(number - 1))
+
+    def killed():
+        next(left)
+        evaluate_()
+
+    cut._evaluate = killed
+    with pytest.raises(StopIteration):
+        cut.train()
+    assert click_trainer(tmp_path / "b", log_every_steps=1).train() == expected
+
+
 def test_a_finished_training_does_nothing_again(tmp_path):
     expected = click_trainer(tmp_path).train()
     again = click_trainer(tmp_path, train_loader=_of_length(Forbidden(), 5))
@@ -263,7 +280,7 @@ def test_files_of_a_training(tmp_path):
     run = click_trainer(tmp_path, eval_every_epochs=1)
     run.train()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "checkpoint.pt", "metrics.jsonl", "model.safetensors"
+        "checkpoint.pt", "metrics.jsonl", "model.safetensors", "progress.json"
     ]  # fmt: skip
     validations = [line for line in lines(tmp_path) if line["event"] == "validation"]
     assert [line["step"] for line in validations] == [5, 10, 15]
@@ -277,7 +294,7 @@ def test_evaluation_is_in_eval_mode_without_gradients_and_restores_the_mode():
     model = nn.Sequential(nn.Linear(2, 1), nn.Dropout(0.5))
     seen = []
 
-    def forward(batch):
+    def forward(batch, share):
         seen.append((model.training, model[1].training, torch.is_grad_enabled()))
         return model(*batch.inputs).squeeze(1)
 
@@ -293,6 +310,10 @@ def test_evaluation_is_in_eval_mode_without_gradients_and_restores_the_mode():
     model.train()
     with pytest.raises(ZeroDivisionError):
         evaluate(
-            model, lambda batch: 1 / 0, as_loader(batches), BinaryMetrics(), torch.device("cpu")
+            model,
+            lambda batch, share: 1 / 0,
+            as_loader(batches),
+            BinaryMetrics(),
+            torch.device("cpu"),
         )
     assert model.training

@@ -44,6 +44,8 @@ class Order:
     stop_grace_s: float = 120.0
     """Seconds between asking the job to stop and killing it."""
     heartbeat_s: float = 10.0
+    only_sigterm: bool = False
+    """Whether every request to stop reaches the job as SIGTERM: torchrun dies of SIGUSR1."""
 
     def write(self, folder: JobFolder) -> None:
         """Put it where the supervisor reads it."""
@@ -87,6 +89,7 @@ class Executor(ABC):
         Raises:
             OSError: The engine took none of them, e.g. because it cannot be reached; it may be
                 asked again later.
+            ConfigError: It never will take them, because of a setting.
         """
 
     @abstractmethod

@@ -1,4 +1,8 @@
-"""Jobs as processes of this machine, each supervisor in a session of its own."""
+"""Jobs as processes of this machine, each supervisor in a session of its own.
+
+Supervisors are forked by a process that has imported what they and their jobs need
+(:mod:`dnas.jobs.nursery`), and started by themselves as long as there is none.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from typing import Any
 
 from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
 from dnas.jobs.executors.base import Executor, Handle, Order
+from dnas.jobs.executors.nurseries import Nurseries
 from dnas.jobs.processes import kill_by_variables, process_mark
 from dnas.jobs.supervisor import supervisor_command
 from dnas.runs import JobFolder
@@ -29,19 +34,28 @@ class _Local(Handle):
     mark: str = ""
     """Start time of the supervisor, which tells it from a later process with the same pid."""
     popen: subprocess.Popen[bytes] | None = None
-    """None for an adopted supervisor."""
+    """None for a supervisor that is no child of this process."""
     watch: int | None = None
     """File descriptor that becomes readable when it ends, where there is such a thing."""
     kill_at: float | None = None
 
 
 class LocalExecutor(Executor):
-    """Starts supervisors without a shell and is woken by the kernel when one ends."""
+    """Starts supervisors without a shell and is woken by the kernel when one ends.
+
+    Args:
+        preload: Modules to import once, for all jobs that are Python scripts; their state must not
+            depend on which process imports them. None for what the first job's script imports of
+            torch and of this library; empty to have jobs import for themselves.
+        warm: Whether to keep processes ready for jobs at all. What they have imported is as it was
+            when they began, so that code edited during a run does not count.
+    """
 
     name = "local"
 
-    def __init__(self) -> None:
+    def __init__(self, preload: Sequence[str] | None = None, *, warm: bool = True) -> None:
         self._running: list[_Local] = []
+        self._nurseries = Nurseries(preload) if warm else None
 
     def submit(self, orders: Sequence[tuple[JobFolder, Order]]) -> list[Handle]:
         handles: list[Handle] = []
@@ -87,7 +101,17 @@ class LocalExecutor(Executor):
             }
         )
 
+    def close(self) -> None:
+        if self._nurseries is not None:
+            self._nurseries.close()
+
     def _start(self, folder: JobFolder, order: Order) -> _Local:
+        birth = self._nurseries and self._nurseries.start(folder, order, self.name)
+        if birth:
+            token = {"pid": birth.pid, "mark": birth.mark}
+            handle = _Local(folder, order.attempt, token, pid=birth.pid, mark=birth.mark)
+            self._watch(handle)
+            return handle
         popen = subprocess.Popen(
             supervisor_command(folder, order.attempt, self.name),
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,135 @@
+"""Taking turns: what is trained in weights phases and in theta phases, by which optimizer.
+
+Weights and theta are trained by disjoint optimizers, and in the phase of the one the gradients of
+the other are neither computed nor applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from dnas.core import SuperNet
+from dnas.core.schedules import LrLambda, constant
+from dnas.errors import ConfigError
+from dnas.strategies.phases import THETA, WEIGHTS
+from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
+
+
+def make_optimizer(
+    super_net: SuperNet,
+    optimizer_class: OptimizerClass,
+    parameters: Iterable[Any],
+    lrs: Sequence[float],
+    init_params: Mapping[str, Any] | None,
+) -> OptimizerSet:
+    """An optimizer of some of the supernet's parameters.
+
+    Args:
+        super_net: Knows which of its parameters have sparse gradients.
+        optimizer_class: For example ``torch.optim.Adam``.
+        parameters: Parameters, or groups of them.
+        lrs: Initial learning rate of each group.
+        init_params: Further arguments of ``optimizer_class``.
+
+    Raises:
+        ConfigError: There are no parameters.
+    """
+    entries = list(parameters)
+    if not entries:
+        raise ConfigError("there are no parameters to optimise: all are frozen, or none given")
+    groups = [{"params": entries}] if isinstance(entries[0], nn.Parameter) else entries
+    return OptimizerSet(
+        optimizer_class,
+        groups,
+        lrs,
+        init_params=init_params,
+        sparse=sparse_parameter_ids(super_net),
+    )
+
+
+def trainable_weights(super_net: SuperNet) -> list[nn.Parameter]:
+    """The weights that are not frozen."""
+    return [parameter for parameter in super_net.weight_parameters() if parameter.requires_grad]
+
+
+class Turns:
+    """Switches a supernet between training its weights and training theta.
+
+    Args:
+        super_net: What is trained. What is frozen when this is made stays frozen.
+        optimizers: For ``"weights"`` and for ``"theta"``.
+        lr_lambdas: For both, factors of their groups' learning rates; None: constant.
+
+    Raises:
+        ConfigError: An optimizer would train what is the other's, or numbers of groups differ.
+    """
+
+    def __init__(
+        self,
+        super_net: SuperNet,
+        optimizers: Mapping[str, OptimizerSet],
+        lr_lambdas: Mapping[str, Sequence[LrLambda] | None],
+    ) -> None:
+        self.super_net = super_net
+        self.optimizers = dict(optimizers)
+        self.lr_lambdas = {
+            kind: list(lr_lambdas[kind] or [constant()] * len(optimizer.initial_lrs))
+            for kind, optimizer in self.optimizers.items()
+        }
+        self._check()
+        self._requires_grad = {p: p.requires_grad for p in super_net.parameters()}
+        self._norm_momentum = {
+            module: module.momentum
+            for module in super_net.modules()
+            if isinstance(module, nn.modules.batchnorm._NormBase)
+        }
+
+    def _check(self) -> None:
+        theta = {id(p) for p in self.super_net.architecture_parameters()}
+        w = {id(p) for p in self.optimizers[WEIGHTS].parameters()}
+        m = {id(p) for p in self.optimizers[THETA].parameters()}
+        if w & theta:
+            raise ConfigError(
+                "w_optim_params_func returns theta: the weights' optimizer would train the "
+                "architecture; use super_net.weight_parameters()"
+            )
+        if not m <= theta:
+            raise ConfigError(
+                "m_optim_params_func returns weights: theta's optimizer would train them; use "
+                "super_net.architecture_parameters()"
+            )
+        for kind, optimizer in self.optimizers.items():
+            if len(self.lr_lambdas[kind]) != len(optimizer.initial_lrs):
+                raise ConfigError(
+                    f"{len(self.lr_lambdas[kind])} learning-rate lambdas for "
+                    f"{len(optimizer.initial_lrs)} {kind} parameter groups"
+                )
+
+    def train_only(self, kind: str) -> None:
+        """No gradients for what this kind of phase does not train: neither computed nor applied."""
+        self.super_net.zero_grad(set_to_none=True)
+        trained = {id(parameter) for parameter in self.optimizers[kind].parameters()}
+        for parameter in self.super_net.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        for module, momentum in self._norm_momentum.items():
+            # Running statistics belong to the weights: theta's data must not enter them.
+            module.momentum = momentum if kind == WEIGHTS else 0.0
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Afterwards, whatever the phases have switched off is as it was before the search."""
+        try:
+            yield
+        finally:
+            for parameter, flag in self._requires_grad.items():
+                parameter.requires_grad_(flag)
+            for module, momentum in self._norm_momentum.items():
+                module.momentum = momentum
+
+    def set_lr(self, kind: str, epoch: float) -> None:
+        """Learning rates of this kind after ``epoch`` epochs of it."""
+        self.optimizers[kind].set_lr(epoch, self.lr_lambdas[kind])
