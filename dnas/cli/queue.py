@@ -166,7 +166,9 @@ def executor_of(
     if options.executor == "ray":
         from dnas.jobs.executors.ray import RayExecutor
 
-        return RayExecutor(options.ray_address or "auto", lost_after_s=(policy or Policy()).lost_after_s)
+        return RayExecutor(
+            options.ray_address or "auto", lost_after_s=(policy or Policy()).lost_after_s
+        )
     if options.executor == "slurm":
         from dnas.jobs.executors.slurm import SlurmExecutor
 

@@ -117,6 +117,8 @@ class Job:
     """Unix time of the last start."""
     ended: float | None = None
     """Unix time of the last end."""
+    seconds: float | None = None
+    """How long the last attempt took, by a clock that does not jump."""
     exit_code: int | None = None
     log_offset: int = 0
     """Bytes of the log that belong to earlier attempts."""
@@ -163,6 +165,7 @@ class Job:
             "host": self.host,
             "started": self.started,
             "ended": self.ended,
+            "seconds": self.seconds,
             "exit_code": self.exit_code,
             "log_offset": self.log_offset,
         }
@@ -181,7 +184,7 @@ class Job:
         self.slot = tuple(str(name) for name in status.get("slot") or ())
         self.pid, self.host = status.get("pid"), status.get("host")
         self.started, self.ended = status.get("started"), status.get("ended")
-        self.exit_code = status.get("exit_code")
+        self.seconds, self.exit_code = status.get("seconds"), status.get("exit_code")
         self.log_offset = int(status.get("log_offset") or 0)
 
 

@@ -64,8 +64,9 @@ class Ledger:
         self.progress.changed(job)
 
     def named(self, kind: str, job_id: str) -> Job | None:
-        """The job of that id, if this session has it."""
-        return self._by_id.get((kind, job_id))
+        """The job of that id: of this session, or another one that the run folder holds."""
+        found = self._by_id.get((kind, job_id))
+        return found or next((j for j in self.store if (j.kind, j.id) == (kind, job_id)), None)
 
     def num_queued(self) -> int:
         """How many jobs wait in the queues."""
@@ -129,8 +130,9 @@ class Ledger:
     # ---- on request ---------------------------------------------------------------------------
 
     def cancel_queued(self, job: Job, reason: str) -> None:
-        """Take a job out of its queue."""
-        self.queues[job.kind].remove(job)
+        """Take a job out of its queue; one that is not in this session is not in any."""
+        if job.spec.identity in self.jobs:
+            self.queues[job.kind].remove(job)
         self.end(job, State.CANCELLED, reason)
 
     def ask_again(self, job: Job) -> None:
@@ -138,7 +140,11 @@ class Ledger:
         if not job.state.ended or job.state is State.SUCCEEDED:
             return
         job.retries, job.cancel_reason = {}, ""
-        self.enqueue(job, f"asked for again; before: {job.state}")
+        reason = f"asked for again; before: {job.state}"
+        if job.spec.identity not in self.jobs:
+            self.change(job, State.QUEUED, reason)  # for the session that has its config
+            return
+        self.enqueue(job, reason)
         # Whoever asks has mended the cause.
         self._strikes.success()
         self.stopped = ""

@@ -347,7 +347,7 @@ class Manager:
             job.attempts += 1
         job.slot = tuple(device.name for device in found)
         job.host, job.exit_code, job.pid, job.token = ledger.host, None, None, {}
-        job.started, job.ended = time.time(), None
+        job.started, job.ended, job.seconds = time.time(), None, None
         job.log_offset = log_size(job.folder.log)
         num_gpus = slots.num_gpus(found, alone=job.alone)
         placed = None if slots.chosen_by_engine else found
@@ -405,6 +405,7 @@ class Manager:
         """Turn the end of an attempt into the job's next state."""
         ledger, record = self._opened(), evidence.record or {}
         job.ended, job.exit_code = time.time(), record.get("exit_code")
+        job.seconds = record.get("seconds")
         job.pid, job.token = None, {}
         if record.get("state") != ENDED and record.get("host") in (None, ledger.host):
             # Its supervisor died first; what it left must not write into the next attempt.
@@ -438,6 +439,8 @@ class Manager:
     def _answer_requests(self) -> None:
         ledger = self._opened()
         for request in requests.pending(self.folder):
+            if request.file in self._answered:
+                continue
             for kind, name in request.jobs:
                 job = ledger.named(kind, name)
                 if job is None:

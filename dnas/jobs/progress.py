@@ -56,6 +56,7 @@ class Progress:
         # Kept by difference: counting thousands of jobs for each line would cost more than they do.
         self._states: dict[Job, State] = {}
         self._tally: dict[str, Counter[State]] = {kind: Counter() for kind in KINDS}
+        self._since: dict[Job, float] = {}  # running job -> when it was first seen so (monotonic)
         self._failed: dict[Job, None] = {}  # in the order in which they failed
 
     def changed(self, job: Job) -> None:
@@ -66,6 +67,10 @@ class Progress:
             tally[before] -= 1
         tally[job.state] += 1
         self._states[job] = job.state
+        if job.state is State.RUNNING:
+            self._since.setdefault(job, time.monotonic())
+        else:
+            self._since.pop(job, None)
         if job.state.failed:
             self._failed[job] = None
         else:
@@ -108,13 +113,14 @@ class Progress:
 
     def ended(self, job: Job) -> None:
         """Log the end of a job."""
-        seconds = max(0.0, (job.ended or 0) - (job.started or 0))
         if job.state is State.SUCCEEDED:
-            self._seconds[job.kind].append(seconds)
+            took = ""
+            if job.seconds is not None:
+                self._seconds[job.kind].append(job.seconds)
+                took = f" in {duration(job.seconds)}"
             logger.info(
-                "%s %s %s: succeeded in %s on %s; %s",
-                self._summary(), job.kind, job.id, duration(seconds), job.place,
-                self._times(),
+                "%s %s %s: succeeded%s on %s; %s",
+                self._summary(), job.kind, job.id, took, job.place, self._times(),
             )  # fmt: skip
         elif job.state is State.CANCELLED:
             logger.info("%s %s %s: %s", self._summary(), job.kind, job.id, job.reason)
@@ -233,8 +239,12 @@ class Progress:
             known = self._seconds[kind] or [s for seen in self._seconds.values() for s in seen]
             if not known:
                 return None
-            # Running jobs are half done on average.
-            left += statistics.fmean(known) * (queued + running / 2) / self._slots.of(kind).num_jobs
+            mean, now = statistics.fmean(known), time.monotonic()
+            ages = [now - since for job, since in self._since.items() if job.kind == kind]
+            # One that has run longer than usual is likely to go on for a good while.
+            rests = [max(mean - age, age / 2) for age in ages]
+            work = (queued * mean + sum(rests)) / self._slots.of(kind).num_jobs
+            left += max([work, *rests])
         return left
 
     def _times(self) -> str:

@@ -36,6 +36,8 @@ def find_again(job: Job, executor: Executor, watcher: Watcher, host: str) -> Han
         if handle is not None or attempts.revoke(file):
             return handle
         record = attempts.read_attempt(file)  # it has begun in between
+    if not record and job.token and executor.name == "local" and job.host == host:
+        return executor.adopt(folder, number, job.token)
     if not record:
         return watcher.adopt(folder, number, "a damaged attempt's supervisor")
     if record.get("state") in (attempts.ENDED, attempts.REVOKED):

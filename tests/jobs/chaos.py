@@ -206,12 +206,13 @@ class Chaos:
 
     def _fill_disk(self) -> None:
         filler = self.folder / "filler"
-        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as handle:
+        with open(filler, "wb", buffering=0) as handle:
             try:
                 while True:
                     handle.write(bytes(1 << 16))
             except OSError as error:
-                assert error.errno == errno.ENOSPC
+                if error.errno != errno.ENOSPC:
+                    raise
         time.sleep(self._chance.uniform(0.1, 1.0))
         filler.unlink()
         self.done["disk full"] += 1

@@ -143,7 +143,8 @@ def test_slurm_requeues_cancels_and_outlives_the_manager(
     slurm: SlurmCluster, tuning: Callable[..., Tuning], eventually: Callable[..., None]
 ) -> None:
     run = tuning(
-        "--do={ok, 'save_on_term+until:never%ok', save_on_term+until:never, until:go+ok, sleep:0+ok}",
+        "--do={ok, 'save_on_term+until:never%ok', save_on_term+until:never,"
+        " until:go+ok, sleep:0+ok}",
         "--executor",
         "slurm",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,14 @@ import pytest
 
 from dnas.cli.main import main as dnas
 from dnas.errors import JobError
+from dnas.files import read_json
 from dnas.jobs import requests
-from dnas.runs import RunFolder
-from tests.jobs.conftest import Managers
+from dnas.jobs.executors import DebugExecutor, Executor, Handle, Order
+from dnas.jobs.job import JobSpec
+from dnas.jobs.manager import Manager
+from dnas.jobs.outcome import Outcome
+from dnas.runs import JobFolder, RunFolder
+from tests.jobs.conftest import Managers, pool, specs, write_attempt
 
 JOBS = [
     ("supernet", "0000-a=1-ab12cd34"),
@@ -217,6 +222,37 @@ def test_a_retry_of_one_job_is_noted_for_the_next_manager(
 
 
 @live
+def test_a_request_about_a_job_of_another_session_is_kept_for_it(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "e")
+    mine, other = specs("supernet", 1), specs("sampled", 2)
+
+    def fail_sampled(folder: JobFolder, order: Order) -> int:
+        folder.result.write_text("{}")
+        return 1 if folder.path.parent.name == "sampled" else 0
+
+    def outcome(jobs: list[JobSpec], function: Callable[[JobFolder, Order], int]) -> Outcome:
+        slots = pool(supernet=("0", 1), sampled=("0", 1))
+        manager = Manager(run, slots, executor=DebugExecutor(function))
+        manager.add(jobs)
+        return manager.run()
+
+    assert outcome(mine + other, fail_sampled).counts["sampled"] == {"failed": 2}
+    assert dnas(["retry", str(run.path), "--failed"]) == 0
+    # This session has other jobs only; it hears the request all the same.
+    assert outcome(mine, fail_sampled).exit_code == 0
+    assert list(run.requests.iterdir()) == []
+    states = [read_json(folder.status)["state"] for folder in run.jobs("sampled")]
+    assert states == ["queued", "queued"]
+    assert dnas(["cancel", str(run.path), "sampled/0001"]) == 0
+    assert outcome(mine, fail_sampled).exit_code == 0
+
+    def succeed(folder: JobFolder, order: Order) -> int:
+        folder.result.write_text("{}")
+        return 0
+
+    assert outcome(mine + other, succeed).counts["sampled"] == {"succeeded": 1, "cancelled": 1}
+
+
 def test_a_retry_after_too_many_failures_of_one_cause_lets_the_queue_go_on(
     managers: Callable[..., Managers],
 ) -> None:
@@ -227,6 +263,58 @@ def test_a_retry_after_too_many_failures_of_one_cause_lets_the_queue_go_on(
     code, output = m.finish(m.start("--max_same_failures=2", "--retries=crashed=1"))
     assert code == 0, output
     assert m.run.states() == ["succeeded"] * 4
+
+
+class Asked(Executor):
+    """A job that is cancelled as soon as it runs, and ends some looks of the manager later."""
+
+    name = "asked"
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.running: list[Handle] = []
+        self.looks = 0
+        self.asked: list[bool] = []
+
+    def submit(self, orders: Sequence[tuple[JobFolder, Order]]) -> list[Handle]:
+        self.running = [Handle(folder, order.attempt) for folder, order in orders]
+        requests.ask(self.run, "cancel", [("supernet", h.folder.path.name) for h in self.running])
+        return list(self.running)
+
+    def adopt(self, folder: JobFolder, attempt: int, token: Mapping[str, Any]) -> Handle | None:
+        return None
+
+    def poll(self, timeout_s: float) -> list[Handle]:
+        self.looks += 1
+        if self.looks < 6:
+            return []
+        ended, self.running = self.running, []
+        for handle in ended:
+            write_attempt(handle.folder, handle.attempt, 75)
+        return ended
+
+    def cancel(self, handle: Handle, *, kill: bool = False) -> None:
+        self.asked.append(kill)
+
+
+@live
+def test_a_request_that_cannot_be_removed_is_heard_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, unlink = RunFolder(tmp_path / "e"), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == run.requests and not path.name.startswith("."):
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    executor = Asked(run)
+    manager = Manager(run, pool(supernet=("0", 1)), executor=executor)
+    manager.add(specs("supernet", 1))
+    assert manager.run().counts == {"supernet": {"cancelled": 1}}
+    # Heard again, the job would have been killed.
+    assert executor.asked == [False]
 
 
 # ---- misuse -----------------------------------------------------------------------------------

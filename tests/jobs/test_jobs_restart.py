@@ -180,6 +180,29 @@ def test_a_job_of_another_host_is_watched_by_its_beat_and_then_lost(
     assert m.run.states() == ["succeeded"]
 
 
+@pytest.mark.parametrize("alive_still", [True, False])
+def test_a_damaged_attempt_is_known_by_its_process(
+    alive_still: bool,
+    managers: Callable[..., Managers],
+    project: Path,
+    eventually: Callable[..., None],
+    alive: Callable[[int], bool],
+) -> None:
+    m = managers("--do=until:go+ok")
+    kill_once(m, eventually, ["running"])
+    (folder,) = (m.run.path / "supernet").iterdir()
+    (status,) = m.run.statuses()
+    if not alive_still:
+        os.kill(status["pid"], signal.SIGKILL)
+        eventually(lambda: not any(alive(pid) for pid in m.run.pids()), "the job has ended")
+    (folder / "attempt.1.json").write_text("{")
+    (project / "go").touch()
+    # Nobody waits for a beat: that would take longer than this test may.
+    code, output = m.finish(m.start("--lost_after_s=3600"))
+    assert code == 0, output
+    assert m.run.num_starts() == [1 if alive_still else 2]
+
+
 def test_a_living_job_of_another_host_is_waited_for(
     managers: Callable[..., Managers], project: Path, eventually: Callable[..., None]
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,30 +76,19 @@ def check_every_job_has_ended(drawn: Workload, found: Measured) -> None:
 
 
 @pytest.mark.parametrize(("seed", "distribution"), [(0, "lognormal"), (1, "pareto")])
-@pytest.mark.parametrize("kinds", WHOLE)
-def test_jobs_on_whole_devices_take_as_long_as_in_list_scheduling(
+@pytest.mark.parametrize("kinds", WHOLE + SHARED)
+def test_the_queue_takes_as_long_as_list_scheduling(
     kinds: Any, seed: int, distribution: Distribution, measure: Callable[[Workload], Measured]
 ) -> None:
     drawn = workload(kinds, seed, distribution=distribution, late_supernets=True)
     found = measure(drawn)
     check_every_job_has_ended(drawn, found)
     assert found.makespan_s == pytest.approx(found.list_schedule_s, rel=1e-9)
-
-
-@pytest.mark.parametrize("kinds", SHARED)
-def test_jobs_that_share_devices_take_hardly_longer_than_in_list_scheduling(
-    kinds: Any, measure: Callable[[Workload], Measured]
-) -> None:
-    ratios = []
-    for seed in range(3):
-        drawn = workload(kinds, seed)
-        found = measure(drawn)
-        check_every_job_has_ended(drawn, found)
-        ratios.append(found.makespan_s / found.list_schedule_s)
-    # List scheduling knows which device will be empty first; the queue takes the emptiest one. With
-    # so few jobs, one that starts late decides: 64 GPUs in the slow test come within 1 %.
-    assert statistics.fmean(ratios) < 1.03
-    assert max(ratios) < 1.08
+    # Where jobs have whole devices, knowing when jobs end is of no use.
+    if kinds in WHOLE:
+        assert found.makespan_s == pytest.approx(found.clairvoyant_s, rel=1e-9)
+    else:
+        assert found.makespan_s < 1.1 * found.clairvoyant_s
 
 
 def test_devices_of_the_two_kinds_that_overlap(measure: Callable[[Workload], Measured]) -> None:
@@ -173,6 +161,7 @@ def test_three_thousand_jobs_on_64_gpus(
     drawn = workload(kinds, num_gpus=64, num_supernets=64, sampled_each=52)
     found = measure(drawn)
     assert len(found.spans) > 3000
-    assert found.makespan_s < 1.01 * found.list_schedule_s
+    assert found.makespan_s == pytest.approx(found.list_schedule_s, rel=1e-9)
+    assert found.makespan_s < 1.03 * found.clairvoyant_s
     # About 3 ms on a slow core; what grows with the queue or with the devices takes ten times that.
     assert found.cpu_ms < 20
