@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnas.data.columns import DenseRule, Layout
 from dnas.data.config import DataConfig
-from dnas.data.file_source import FileSource, IdRule
+from dnas.data.file_source import BLOCK_BYTES, FileSource
+from dnas.data.layout import DenseRule, IdRule, Layout
 from dnas.data.raw_files import resolve
 from dnas.data.store import PART_CODES, hash_files
-from dnas.data.text import BLOCK_BYTES
 from dnas.errors import DataError
 
 FILES = Path(__file__).parent / "files" / "adult"

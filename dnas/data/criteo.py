@@ -6,11 +6,10 @@ An empty field is a missing value. Lines are in the order of time.
 
 from __future__ import annotations
 
-from dnas.data.columns import DenseRule, Layout
 from dnas.data.config import DataConfig
-from dnas.data.file_source import FileSource, IdRule
+from dnas.data.file_source import BLOCK_BYTES, FileSource
+from dnas.data.layout import DenseRule, IdRule, Layout
 from dnas.data.raw_files import resolve
-from dnas.data.text import BLOCK_BYTES
 
 DENSE_NAMES = tuple(f"I{i}" for i in range(1, 14))
 SPARSE_NAMES = tuple(f"C{i}" for i in range(1, 27))

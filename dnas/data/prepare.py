@@ -12,6 +12,7 @@ from dnas.data.adult import adult_source
 from dnas.data.build import Source, open_or_build
 from dnas.data.config import DataConfig, SplitRule
 from dnas.data.criteo import criteo_source
+from dnas.data.file_source import BLOCK_BYTES
 from dnas.data.loader import StoreLoader
 from dnas.data.spec import DataSpec
 from dnas.data.split_cache import cached_splits
@@ -19,7 +20,6 @@ from dnas.data.splits import Indices
 from dnas.data.store import Store
 from dnas.data.synthetic import SyntheticSource, SyntheticSpec
 from dnas.data.table import read_schema, table_source
-from dnas.data.text import BLOCK_BYTES
 from dnas.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from dnas.data.columns import DenseRule, Layout
 from dnas.data.config import DataConfig, DenseTransform, SplitRule
-from dnas.data.file_source import FileSource, IdRule
+from dnas.data.file_source import BLOCK_BYTES, FileSource
+from dnas.data.layout import DenseRule, IdRule, Layout
 from dnas.data.raw_files import resolve
 from dnas.data.store import PART_CODES
-from dnas.data.text import BLOCK_BYTES
 from dnas.errors import DataError, DnasError
 from dnas.files import read_json
 

@@ -25,7 +25,6 @@ import pyarrow as pa
 from dnas.data.bad_rows import BadRow, shorten
 from dnas.errors import DataError
 
-BLOCK_BYTES = 4 << 20
 #: A quoted field that goes on for longer than this was not meant to be one.
 QUOTED_RECORD_BYTES = 1 << 20
 #: A line longer than this is no line of a click log.
@@ -114,9 +113,7 @@ def read_header(path: Path, text: TextFormat) -> list[str]:
     return [name.strip() for name in names]
 
 
-def read_records(
-    path: Path, text: TextFormat, *, block_bytes: int = BLOCK_BYTES
-) -> Iterator[Records]:
+def read_records(path: Path, text: TextFormat, *, block_bytes: int) -> Iterator[Records]:
     """Read a file from start to end.
 
     Blank lines are malformed records, except at the end of the file, where they are let pass.

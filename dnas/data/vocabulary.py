@@ -19,6 +19,8 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from dnas.data.layout import IdRule
+
 #: Key of a missing hexadecimal value: one above the largest 32-bit number.
 MISSING_KEY = 1 << 32
 #: Text of a missing value.
@@ -130,6 +132,13 @@ class VocabularyEncoder:
             grown[: self._counts.size] = self._counts
             self._counts = grown
         np.add.at(self._counts, ids, 1)
+
+
+def make_encoder(rule: IdRule) -> Encoder:
+    """A new encoder for one feature."""
+    if rule.kind == "hash":
+        return HashEncoder(rule.buckets)
+    return VocabularyEncoder(rule.min_count)
 
 
 def _distinct(column: pl.Series) -> tuple[list[str], np.ndarray]:

@@ -1,9 +1,9 @@
-"""Greedy list scheduling, for comparison: how long the jobs of an experiment take at best.
+"""Greedy list scheduling, for comparison: how long the jobs of an experiment take in queue order.
 
-"At best" among schedules that keep to the order of the queue. It shares no code with the queue and
-knows more: which device will be free first, from the times at which running jobs will end. The next
-job in order goes to the devices that are free the earliest, and if that is later than now, they are
-kept for it. A job that ran out of memory goes to the back and takes whole devices from then on.
+It shares no code with the queue. The next job in order goes to the devices that have room for it;
+if too few have, some are kept for it: those that will have it first, or, for a scheduler that does
+not know when running jobs will end, the emptiest. A job that ran out of memory goes to the back and
+takes whole devices from then on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import lcm
+from math import inf, lcm
 
 from dnas.errors import EXIT_OUT_OF_MEMORY, EXIT_PREEMPTED
 from dnas.jobs.slots import Slots
@@ -36,6 +36,8 @@ def list_schedule(
     kind_of: Callable[[str], str],
     fate: Callable[[str, int], Fate],
     followers: Callable[[str], Iterable[str]],
+    *,
+    knows_ends: bool,
 ) -> float:
     """Seconds until the last job has ended.
 
@@ -45,6 +47,7 @@ def list_schedule(
         kind_of: Name of a job -> its kind.
         fate: Name and number of the attempt -> its length and exit code.
         followers: Name of a job that succeeded -> the jobs that it brings.
+        knows_ends: Whether it is known when running jobs will end, as it never is.
     """
     whole = lcm(*(found.jobs_per_device for found in slots.values()))
     waiting: dict[str, list[_Request]] = {SUPERNET: [], SAMPLED: []}
@@ -62,6 +65,8 @@ def list_schedule(
     def free_from(device: str, parts: int) -> float:
         """When ``parts`` of ``device`` are free, if nothing more is started there."""
         left, when = free[device], now
+        if left < parts and not knows_ends:
+            return inf
         for end, taken in sorted(on[device]):
             if left >= parts:
                 break

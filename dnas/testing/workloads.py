@@ -123,7 +123,9 @@ class Measured:
     makespan_s: float
     """From the first start to the last end."""
     list_schedule_s: float
-    """That of :func:`~dnas.testing.list_schedule.list_schedule`."""
+    """That of :func:`~dnas.testing.list_schedule.list_schedule` with what the queue knows."""
+    clairvoyant_s: float
+    """The same for a scheduler that knows when running jobs will end."""
     lower_bound_s: float
     """No schedule is shorter: all work spread evenly, or the longest chain of attempts."""
     utilisation: float
@@ -170,13 +172,23 @@ def simulate(workload: Workload, run: RunFolder) -> Measured:
         spans=spans,
         starts=tuple(executor.starts),
         makespan_s=makespan_s,
-        list_schedule_s=list_schedule(
-            workload.supernets, workload.slots, workload.kind, workload.fate, workload.followers
-        ),
+        list_schedule_s=_list_schedule(workload, knows_ends=False),
+        clairvoyant_s=_list_schedule(workload, knows_ends=True),
         lower_bound_s=max(work_s / workload.num_devices, _longest_chain_s(workload, spans)),
         utilisation=work_s / (workload.num_devices * makespan_s),
         mean_wait_s=sum(waits.values()) / len(waits),
         cpu_ms=1000 * cpu_s / len(spans),
+    )
+
+
+def _list_schedule(workload: Workload, *, knows_ends: bool) -> float:
+    return list_schedule(
+        workload.supernets,
+        workload.slots,
+        workload.kind,
+        workload.fate,
+        workload.followers,
+        knows_ends=knows_ends,
     )
 
 

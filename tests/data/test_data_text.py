@@ -81,7 +81,7 @@ def test_without_quoting_a_quote_is_a_character(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('1,5" pipe,x\n"2,y,z\n')
     plain = TextFormat(",", None, fields=3, header=False)
-    records = list(read_records(path, plain))
+    records = list(read_records(path, plain, block_bytes=1 << 20))
     assert records[0].data == b'1,5" pipe,x\n"2,y,z\n'
     assert not records[0].bad
 
