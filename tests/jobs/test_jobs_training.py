@@ -22,7 +22,7 @@ CONFIG = """python train_dnas.py
 --search_space=emb_card --data_set=adult --data_cache=DATA
 --embedding_dimension 4 --cardinality_options 1.0 0.5 0.1 --arch_mlp_bot 16 --arch_mlp_top 16
 --weights_batch_size=256 --arch_params_batch_size=256
---n_total_s_net_training_epochs=3 --num_warmup_epochs=1 --n_alt_train_amt=0.5
+--n_total_s_net_training_epochs=12 --num_warmup_epochs=1 --n_alt_train_amt=0.5
 --architecture_sampling=2:2 --weights_optimizer=adagrad --weights_lr={0.03, 0.06}
 --checkpoint_every_s=0
 --experiment_id=EXPERIMENT_ID --host_gpu_id=GPU_ID_PARAM --save_metrics_param=SAVE_METRICS_PARAM
@@ -148,7 +148,7 @@ def test_stopped_and_killed_a_search_ends_with_the_same_bits(
 def test_a_job_of_two_processes_is_stopped_and_ends_as_one_process_does(
     make_run: Callable[..., Run],
 ) -> None:
-    config = CONFIG.replace("{0.03, 0.06}", "0.03").replace("epochs=3", "epochs=2")
+    config = CONFIG.replace("{0.03, 0.06}", "0.03").replace("epochs=12", "epochs=6")
     config = config.replace("sampling=2:2", "sampling=1:2")
     one = make_run("one", config)
     one.finish()
