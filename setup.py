@@ -36,6 +36,7 @@ setup(
             "pandas-stubs",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.11",
             "scikit-learn>=1.6",
         ],

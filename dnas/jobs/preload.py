@@ -15,7 +15,7 @@ from typing import Any
 #: Packages whose import neither draws random numbers nor looks at what the process is for.
 KNOWN = ("dnas", "numpy", "torch")
 #: Slow to import, and known to start no threads.
-_TRUSTED = ("numpy", "torch")
+_TRUSTED = ("numpy", "torch", "torch._dynamo")
 #: Importing must end within this time, or the process does.
 _LOAD_S = 300
 
@@ -24,7 +24,7 @@ _LOAD_S = 300
 def modules_for(script: str) -> tuple[str, ...]:
     """What a script imports itself of the packages that are safe to import ahead.
 
-    Heavy ones come first: a module that cannot be imported ahead then costs the others nothing.
+    Heavy ones come first: what is tried in a fork before then need not import them a second time.
     """
     try:
         tree = ast.parse(Path(script).read_bytes())
@@ -37,8 +37,10 @@ def modules_for(script: str) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
     known = [name for name in names if name.partition(".")[0] in KNOWN]
-    # Training needs it, though the scripts of this project do not say so.
     heavy = ["torch"] if any(name.startswith(("dnas.cli", "torch")) for name in known) else []
+    if any(name.startswith("dnas.cli") for name in known):
+        # The first optimizer that a job makes imports it, which takes a second.
+        heavy.append("torch._dynamo")
     return tuple(dict.fromkeys(heavy + known))
 
 

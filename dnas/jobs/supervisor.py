@@ -340,7 +340,8 @@ class Supervisor:
         told = False
         while not self._is_deleted():
             try:
-                write_json(self._file, self._record)
+                # Not forced to the disk: after a power cut the job's result, which is, tells.
+                write_json(self._file, self._record, durable=False)
                 return
             except OSError as error:
                 if not told:

@@ -161,7 +161,7 @@ def test_scripts_killed_at_random_moments(jobs, tmp_path, kind):
     chosen = random.Random(2)
     script = {"search": "train_dnas.py", "training": "train_sampled.py"}[kind]
     argv = command(script, jobs.flags[kind], tmp_path / "result.json")
-    for left in reversed(range(10)):
+    for left in reversed(range(5)):
         process = subprocess.Popen(argv, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=chosen.uniform(1, 5) if left else 60)

@@ -213,7 +213,7 @@ class Chaos:
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
-        time.sleep(self._chance.uniform(0.1, 1.0))
+        time.sleep(self._chance.uniform(0.1, 0.5))
         filler.unlink()
         self.done["disk full"] += 1
 

@@ -513,7 +513,11 @@ def test_a_module_that_starts_threads_or_fails_is_left_to_the_jobs(
 
 
 def test_modules_are_chosen_by_the_script(bench: Bench) -> None:
-    assert modules_for(str(ROOT / "train_dnas.py")) == ("torch", "dnas.cli.search")
+    assert modules_for(str(ROOT / "train_dnas.py")) == (
+        "torch",
+        "torch._dynamo",
+        "dnas.cli.search",
+    )
     own = bench.script("import os, mine\nimport numpy as np\nfrom torch import nn\nfrom . import x")
     assert modules_for(str(own)) == ("torch", "numpy")
     assert modules_for(str(bench.script("import os", "none.py"))) == ()

@@ -228,14 +228,14 @@ def test_a_result_of_an_earlier_attempt_is_set_aside(run: RunFolder) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_jobs_are_read_in_seconds(run: RunFolder) -> None:
+def test_three_thousand_jobs_are_read_in_a_second(run: RunFolder) -> None:
     store = JobStore(run)
-    for spec in specs("supernet", 10_000):
+    for spec in specs("supernet", 3_000):
         store.create(spec)
     begun = time.process_time()
     found = JobStore(run)
     seconds = time.process_time() - begun
-    print(f"10,000 jobs read in {seconds:.2f} s of CPU time")
-    assert len(list(found)) == 10_000
-    # About a second on a slow core.
-    assert seconds < 8
+    print(f"3,000 jobs read in {seconds:.2f} s of CPU time")
+    assert len(list(found)) == 3_000
+    # About 0.3 s on a slow core.
+    assert seconds < 3

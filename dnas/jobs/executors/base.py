@@ -49,7 +49,9 @@ class Order:
 
     def write(self, folder: JobFolder) -> None:
         """Put it where the supervisor reads it."""
-        write_json(folder.order, {**asdict(self), "variables": dict(self.variables)})
+        # Not forced to the disk: who reads it lives no longer than this host's memory.
+        order = {**asdict(self), "variables": dict(self.variables)}
+        write_json(folder.order, order, durable=False)
 
 
 @dataclass(eq=False)

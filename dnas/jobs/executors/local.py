@@ -7,8 +7,9 @@ Supervisors are forked by a process that has imported what they and their jobs n
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import selectors
+import select
 import signal
 import subprocess
 import time
@@ -77,7 +78,7 @@ class LocalExecutor(Executor):
     def poll(self, timeout_s: float) -> list[Handle]:
         deadline = time.monotonic() + timeout_s
         while True:
-            ended = [handle for handle in self._running if self._has_ended(handle)]
+            ended = self._ended()
             for handle in ended:
                 self._running.remove(handle)
                 self._close(handle)
@@ -137,35 +138,45 @@ class LocalExecutor(Executor):
         """Until a supervisor may have ended, at most ``timeout_s``."""
         kills = [h.kill_at - time.monotonic() for h in self._running if h.kill_at is not None]
         timeout_s = max(0.0, min([timeout_s, *kills]))
-        watches = [handle.watch for handle in self._running if handle.watch is not None]
         if not self._running:
             time.sleep(timeout_s)
-            return
-        if len(watches) < len(self._running):
+        elif any(handle.watch is None for handle in self._running):
             time.sleep(min(timeout_s, _POLL_S))
-            return
-        # Made anew each time: it holds a file descriptor that nobody would close.
-        with selectors.DefaultSelector() as selector:
-            for watch in watches:
-                selector.register(watch, selectors.EVENT_READ)
-            selector.select(timeout_s)
-
-    def _has_ended(self, handle: _Local) -> bool:
-        if handle.popen is None:
-            ended = process_mark(handle.pid or 0) != handle.mark
         else:
-            ended = handle.popen.poll() is not None
-        if not ended and handle.kill_at is not None and time.monotonic() >= handle.kill_at:
-            # A supervisor that does not even kill its job: both go, the job with its parent.
-            self._signal(handle, signal.SIGKILL)
-            handle.kill_at = None
+            self._poller().poll(math.ceil(timeout_s * 1000))
+
+    def _ended(self) -> list[_Local]:
+        """The supervisors that have ended; those that are overdue are killed on the way."""
+        # One question to the kernel for all of them, and not two files of /proc for each.
+        readable = {watch for watch, _ in self._poller().poll(0)}
+        ended = []
+        for handle in self._running:
+            if handle.watch in readable or (handle.watch is None and not self._is_alive(handle)):
+                if handle.popen is not None:
+                    handle.popen.wait()
+                ended.append(handle)
+            elif handle.kill_at is not None and time.monotonic() >= handle.kill_at:
+                # A supervisor that does not even kill its job: both go, the job with its parent.
+                self._signal(handle, signal.SIGKILL)
+                handle.kill_at = None
         return ended
 
+    def _poller(self) -> select.poll:
+        poller = select.poll()
+        for handle in self._running:
+            if handle.watch is not None:
+                poller.register(handle.watch, select.POLLIN)
+        return poller
+
+    @staticmethod
+    def _is_alive(handle: _Local) -> bool:
+        if handle.popen is not None:
+            return handle.popen.poll() is None
+        return process_mark(handle.pid or 0) == handle.mark
+
     def _signal(self, handle: _Local, number: signal.Signals) -> None:
-        # An unreaped child keeps its pid; an adopted one must be checked against reuse.
-        if handle.popen is None and process_mark(handle.pid or 0) != handle.mark:
-            return
-        if handle.popen is not None and handle.popen.poll() is not None:
+        # An unreaped child keeps its pid; any other must be checked against reuse.
+        if not self._is_alive(handle):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(handle.pid or 0, number)
