@@ -1,9 +1,9 @@
 """What the queue itself costs: starts, waiting, coming back.
 
 - *launches*: jobs that do nothing, on 1, 2 and more slots, started cold and from a nursery: the
-  seconds between the last line of a job and the first line of the next one on its slot, with all
-  that the manager does in between (``job_start.py`` has the executor's part alone), and jobs per
-  second.
+  seconds between the last line of a job and the start of the next one on its slot, with all that
+  the manager does in between (*queue*), or its first line of Python (*gap*), and jobs per second.
+  ``job_start.py`` has the executor's part alone.
 - *idle*: a manager with a long queue whose devices are busy: the part of a core that it takes, and
   that its supervisors take.
 - *restart*: a manager that comes back to a long queue of which most has ended: seconds from its
@@ -117,17 +117,21 @@ def launches(slots: int, jobs: int, way: str) -> dict[str, float]:
         manager.add(expand(config))
         outcome = manager.run()
         assert outcome.exit_code == 0, outcome.summary()
-        found: dict[str, list[tuple[float, float]]] = {}
+        found: dict[str, list[tuple[float, float, float]]] = {}
         for job in run.jobs(SUPERNET):
             first, last, _ = read_json(job.path / "times.json")
-            found.setdefault(read_json(job.status)["slot"][0], []).append((first, last))
-    gaps = []
+            # Supervisors note the time of day, jobs that of the monotonic clock.
+            claimed = read_json(job.attempt(1))["started"] - (time.time() - time.monotonic())
+            found.setdefault(read_json(job.status)["slot"][0], []).append((first, last, claimed))
+    gaps, own = [], []
     for times in found.values():
         times.sort()
         gaps += [after[0] - before[1] for before, after in pairwise(times)]
-    ends = [last for times in found.values() for _, last in times]
-    begins = [first for times in found.values() for first, _ in times]
+        own += [after[2] - before[1] for before, after in pairwise(times)]
+    ends = [last for times in found.values() for _, last, _ in times]
+    begins = [first for times in found.values() for first, _, _ in times]
     return {
+        "queue_s": statistics.median(own),
         "gap_s": statistics.median(gaps),
         "gap_90_s": statistics.quantiles(gaps, n=10)[-1],
         "jobs_per_s": len(ends) / (max(ends) - min(begins)),
