@@ -48,7 +48,7 @@ class JobStore:
         self._unwritten: list[dict[str, Any]] = []
         self.behind = ""
         """Why the disk lags behind what this store knows; empty if it does not."""
-        # Tens of thousands of objects that stay: looking for garbage among them takes as long again.
+        # Tens of thousands of objects that stay: garbage is looked for among them in vain.
         gc.disable()
         try:
             for kind in KINDS:
