@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dnas.core import Architecture, Choice, Option, Sample, SuperNet
@@ -27,6 +26,7 @@ from dnas.costs.formulas import BYTES_PER_WEIGHT
 from dnas.data.batch import Bags
 from dnas.models import EmbeddingTables, FusedTable
 from dnas.models.embeddings import bag_of_value
+from dnas.models.look_up import look_up
 
 
 class EmbeddingSuperNet(SuperNet):
@@ -101,16 +101,9 @@ class EmbeddingSuperNet(SuperNet):
     def _look_up(self, ids: Tensor, weights: Tensor | None) -> Tensor:
         rows = ids.unsqueeze(-1) % self.sizes + self.starts  # (B, F, K)
         batch, features, options = rows.shape
-        if weights is None:
-            return F.embedding(rows.squeeze(-1), self.table.weight, sparse=True)
-        weights = weights.expand(batch, -1, -1).reshape(-1, options)
-        out = F.embedding_bag(
-            rows.view(-1, options),
-            self.table.weight,
-            per_sample_weights=weights.to(self.table.weight.dtype),
-            mode="sum",
-            sparse=True,
-        )
+        if weights is not None:
+            weights = weights.expand(batch, -1, -1).reshape(-1, options)
+        out = look_up(self.table.weight, rows.view(-1, options), weights=weights)
         return out.view(batch, features, -1)
 
     def _look_up_bags(self, bags: Bags, weights: Tensor | None) -> Tensor:
@@ -118,19 +111,11 @@ class EmbeddingSuperNet(SuperNet):
         bag = bag_of_value(bags)  # (N,)
         feature = bag % features
         rows = bags.values.unsqueeze(-1) % self.sizes[feature] + self.starts[feature]  # (N, K)
-        per_value = None
         if weights is not None:
             batch = (bags.offsets.numel() - 1) // features
-            flat = weights.expand(batch, -1, -1).reshape(-1, options)  # (B * F, K)
-            per_value = flat[bag].flatten().to(self.table.weight.dtype)
-        out = F.embedding_bag(
-            rows.flatten(),
-            self.table.weight,
-            bags.offsets * options,
-            per_sample_weights=per_value,
-            mode="sum",
-            sparse=True,
-            include_last_offset=True,
+            weights = weights.expand(batch, -1, -1).reshape(-1, options)[bag].flatten()
+        out = look_up(
+            self.table.weight, rows.flatten(), weights=weights, offsets=bags.offsets * options
         )
         return out.view(-1, features, self.output_dim)
 

@@ -21,7 +21,6 @@ skip edges goes on to the layers below, which otherwise would look free.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,28 +29,10 @@ from dnas.core import Architecture, Choice, Option, Picture, Sample, SuperNet
 from dnas.costs.formulas import linear_flops, linear_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.models import MLP
-from dnas.models.initialization import init_linear_
+from supernets.edge_layer import SKIP, EdgeLayer, LayerPlan
 
-SKIP = "skip"
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """Nodes below and above one layer, and which nodes above may be reached by a skip."""
-
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    skippable: bool
-
-    def skip_source(self, output: int) -> int | None:
-        """Index of the node below that a skip to node number ``output`` comes from, or None."""
-        width = self.outputs[output]
-        return self.inputs.index(width) if self.skippable and width in self.inputs else None
-
-    def options(self, output: int) -> tuple[Option | None, ...]:
-        """Options of node number ``output``: the widths below, then the skip column."""
-        skip = SKIP if self.skip_source(output) is not None else None
-        return (*self.inputs, skip)
+#: Costs of an edge, by name.
+_COSTS = {"flops": linear_flops, "params": linear_params}
 
 
 class MLPSuperNet(SuperNet):
@@ -115,6 +96,9 @@ class MLPSuperNet(SuperNet):
         self.layers = nn.ModuleList(EdgeLayer(plan) for plan in self.plans)
         self.layer_choices = nn.ModuleDict()
         for number, plan in enumerate(self.plans):
+            # Constants of the recursion; float64, in which the costs of an architecture are exact.
+            for kind, table in (("costs", _cost_table(plan)), ("skips", _skip_table(plan))):
+                self.register_buffer(f"_{kind}_{number}", table, persistent=False)
             options = {str(w): plan.options(o) for o, w in enumerate(plan.outputs)}
             if all(sum(o is not None for o in row) == 1 for row in options.values()):
                 continue  # a single way in everywhere: nothing to decide
@@ -130,7 +114,7 @@ class MLPSuperNet(SuperNet):
 
     def forward(self, x: Tensor, *, sample: Sample) -> Tensor:
         """``(B, input_dim)`` to ``(B, output_dim)``."""
-        nodes = [x]
+        nodes: tuple[Tensor, ...] = (x,)
         for number, layer in enumerate(self.layers):
             activate = self.last_activation or number < len(self.layers) - 1
             nodes = layer(nodes, self._edge_weights(sample, number), activate)
@@ -167,13 +151,8 @@ class MLPSuperNet(SuperNet):
                 weights[..., 0] = 1.0  # a single way in: from the only node below
             mass = p.unsqueeze(-1) * weights  # (B, outputs, inputs + 1)
             visit(number, mass[..., :-1], mass[..., -1])
-            p = mass[..., :-1].sum(dim=1)  # (B, inputs)
-            for output in range(len(plan.outputs)):
-                source = plan.skip_source(output)
-                if source is not None:
-                    passed = torch.zeros_like(p)
-                    passed[:, source] = mass[:, output, -1]
-                    p = p + passed
+            skips: Tensor = getattr(self, f"_skips_{number}")
+            p = mass[..., :-1].sum(dim=1) + mass[..., -1] @ skips.to(mass.dtype)  # (B, inputs)
 
     def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
         """``flops`` and ``params`` of the chain, expected under ``sample``, each ``(B,)``.
@@ -181,19 +160,15 @@ class MLPSuperNet(SuperNet):
         ``sum_l sum_o P_l(o) sum_i m_l[o, i] cost(i, o)``, exact for every sample because each
         node's decision is taken independently of those above it.
         """
-        totals: dict[str, Tensor] = {}
+        parts: list[Tensor] = []
 
         def visit(layer: int, edges: Tensor, skips: Tensor) -> None:
-            plan = self.plans[layer]
-            for name, formula in (("flops", linear_flops), ("params", linear_params)):
-                table = edges.new_tensor(
-                    [[formula(i, o) for i in plan.inputs] for o in plan.outputs]
-                )
-                cost = (edges * table).sum(dim=(1, 2))
-                totals[name] = totals[name] + cost if name in totals else cost
+            table: Tensor = getattr(self, f"_costs_{layer}")
+            parts.append(edges.flatten(1) @ table.to(edges.dtype))  # (B, 2)
 
         self._push_back(sample, visit)
-        return totals
+        totals = torch.stack(parts).sum(0)
+        return dict(zip(_COSTS, totals.unbind(1), strict=True))
 
     def pictures(self) -> dict[str, Picture]:
         """Marginal probability of each layer's width, and of the layer being skipped.
@@ -343,58 +318,19 @@ class MLPSuperNet(SuperNet):
         return module
 
 
-class EdgeLayer(nn.Module):
-    """All fully connected edges of one layer; those that leave a node are one matrix product.
+def _cost_table(plan: LayerPlan) -> Tensor:
+    """``(outputs * inputs, costs)`` of the edges of a layer."""
+    return torch.tensor(
+        [[cost(i, o) for cost in _COSTS.values()] for o in plan.outputs for i in plan.inputs],
+        dtype=torch.float64,
+    )
 
-    ``weight[i]`` has the rows of all edges from node i, in the order of the nodes above.
-    """
 
-    def __init__(self, plan: LayerPlan) -> None:
-        super().__init__()
-        self.plan = plan
-        self.width = sum(plan.outputs)
-        self.weight = nn.ParameterList(torch.empty(self.width, i) for i in plan.inputs)
-        self.bias = nn.ParameterList(torch.empty(self.width) for _ in plan.inputs)
-        node = torch.tensor([n for n, width in enumerate(plan.outputs) for _ in range(width)])
-        self.register_buffer("node", node, persistent=False)  # (width,) node of each column
-        self.node: Tensor
-        for i in plan.inputs:
-            for o in dict.fromkeys(plan.outputs):
-                init_linear_(*self.edge(i, o))
-
-    def edge(self, input_width: int, output_width: int) -> tuple[Tensor, Tensor]:
-        """Views of the weight ``(out, in)`` and bias ``(out,)`` of one edge."""
-        source = self.plan.inputs.index(input_width)
-        node = self.plan.outputs.index(output_width)
-        start = sum(self.plan.outputs[:node])
-        rows = slice(start, start + output_width)
-        return self.weight[source].detach()[rows], self.bias[source].detach()[rows]
-
-    def forward(self, nodes: list[Tensor], weights: Tensor | None, activate: bool) -> list[Tensor]:
-        """The nodes above from the nodes below.
-
-        Args:
-            nodes: One ``(B, width)`` for each node below.
-            weights: ``(B, outputs, inputs + 1)``, skip last; None where nothing is decided.
-            activate: Apply ReLU on each edge.
-
-        Returns:
-            One ``(B, width)`` for each node above.
-        """
-        total: Tensor | None = None
-        for source, x in enumerate(nodes):
-            edge = nn.functional.linear(x, self.weight[source], self.bias[source])  # (B, width)
-            if activate:
-                edge = torch.relu(edge)
-            if weights is not None:
-                edge = edge * weights[:, :, source].to(edge.dtype).index_select(1, self.node)
-            total = edge if total is None else total + edge
-        assert total is not None
-        outputs = list(total.split(list(self.plan.outputs), dim=1))
-        if weights is not None:
-            for output in range(len(outputs)):
-                source_node = self.plan.skip_source(output)
-                if source_node is not None:
-                    skip = weights[:, output, -1:].to(total.dtype)
-                    outputs[output] = outputs[output] + skip * nodes[source_node]
-        return outputs
+def _skip_table(plan: LayerPlan) -> Tensor:
+    """``(outputs, inputs)``: 1 where a skip leads from the node below to the node above."""
+    table = torch.zeros((len(plan.outputs), len(plan.inputs)), dtype=torch.float64)
+    for output in range(len(plan.outputs)):
+        source = plan.skip_source(output)
+        if source is not None:
+            table[output, source] = 1.0
+    return table

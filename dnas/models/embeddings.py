@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dnas.data.batch import Bags
 from dnas.errors import ConfigError
 from dnas.models.initialization import init_table_
+from dnas.models.look_up import look_up
 
 
 class FusedTable(nn.Module):
@@ -119,12 +120,11 @@ class EmbeddingTables(nn.Module):
         if isinstance(ids, Bags):
             values, bag_offsets, feature = select_features(ids, members, len(self.rows))
             flat = values % rows[feature] + offsets[feature]
-            out = F.embedding_bag(
-                flat, table.weight, bag_offsets, mode="sum", sparse=True, include_last_offset=True
-            ).view(-1, members.numel(), table.weight.shape[1])
+            out = look_up(table.weight, flat, offsets=bag_offsets)
         else:
             picked = ids if len(self.groups) == 1 else ids[:, members]
-            out = F.embedding(picked % rows + offsets, table.weight, sparse=True)
+            out = look_up(table.weight, (picked % rows + offsets).view(-1, 1))
+        out = out.view(-1, members.numel(), table.weight.shape[1])
         missing = self.output_dim - out.shape[-1]
         return F.pad(out, (0, missing)) if missing else out
 

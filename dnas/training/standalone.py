@@ -187,7 +187,7 @@ class StandaloneTrainer:
                 raise Preempted(f"stopped at step {self.step}")
             at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
             self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
-            loss = self._train_step(batch)
+            loss = self.run_one_step(batch)
             self.step += 1
             self.monitor.update(self.step, loss)
             progress.advance("train", self.step / per_epoch)
@@ -212,7 +212,7 @@ class StandaloneTrainer:
                     self._checkpoint()
                     saved = time.monotonic()
 
-    def _train_step(self, batch: Batch) -> Tensor:
+    def run_one_step(self, batch: Batch) -> Tensor:
         share = self.world.share(len(batch.labels))
         batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()
