@@ -32,6 +32,7 @@ from step_cases import (
 
 from dnas.files import write_json
 from dnas.strategies.phases import THETA, WEIGHTS
+from dnas.training.allocator import keep_freed_memory
 
 
 def measure(space: str, shape: Shape, repeats: int) -> dict[str, float]:
@@ -48,15 +49,19 @@ def measure(space: str, shape: Shape, repeats: int) -> dict[str, float]:
         repeats,
         shape.device,
     )
+    calls = {
+        "": operator_calls(search.begin(WEIGHTS)),
+        "_theta": operator_calls(search.begin(THETA)),
+        "_plain": operator_calls(plain.begin()),
+    }
     return {
         "ratio": median_ratio(taken, "weights", "plain"),
         "ratio_theta": median_ratio(taken, "theta", "plain"),
         "plain_ms": statistics.median(taken["plain"]),
         "weights_ms": statistics.median(taken["weights"]),
         "theta_ms": statistics.median(taken["theta"]),
-        "operator_calls": operator_calls(search.begin(WEIGHTS)),
-        "operator_calls_theta": operator_calls(search.begin(THETA)),
-        "operator_calls_plain": operator_calls(plain.begin()),
+        **{f"operator_calls{kind}": counted for kind, (counted, _) in calls.items()},
+        **{f"nested_operator_calls{kind}": nested for kind, (_, nested) in calls.items()},
     }
 
 
@@ -78,6 +83,7 @@ def main() -> None:
         parser.error(f"--spaces: unknown {unknown}; there are {', '.join(SPACES)}")
     logging.basicConfig(level="ERROR")
     torch.set_num_threads(settings.threads)
+    keep_freed_memory()  # as every job does
     shape = Shape(
         batch=settings.batch,
         rows=settings.rows,

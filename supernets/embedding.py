@@ -71,8 +71,14 @@ class EmbeddingSuperNet(SuperNet):
         sizes = [[count or 1 for count in row] for row in self.row_options]
         self.register_buffer("sizes", torch.tensor(sizes), persistent=False)  # (F, K)
         self.register_buffer("starts", torch.tensor(starts), persistent=False)  # (F, K)
+        # float64: costs of an architecture are exact.
+        fixed = torch.tensor([self.cardinalities, (output_dim,) * len(self.cardinalities)])
+        self.register_buffer("fixed_rows", fixed[:1].double(), persistent=False)  # (1, F)
+        self.register_buffer("fixed_dims", fixed[1:].double(), persistent=False)  # (1, F)
         self.sizes: Tensor
         self.starts: Tensor
+        self.fixed_rows: Tensor
+        self.fixed_dims: Tensor
         if dims is not None:
             steps = [_integers(row) for row in dims.options]
             column = torch.arange(output_dim)
@@ -127,10 +133,8 @@ class EmbeddingSuperNet(SuperNet):
         ``params = sum_f E[rows_f] * E[dim_f]``: the two decisions of a feature are independent.
         """
         reference = next(iter(sample.weights.values()), torch.ones(1))
-        rows = self._expected(sample, self.rows_choice, self.cardinalities, reference)  # (B, F)
-        dims = self._expected(
-            sample, self.dims_choice, (self.output_dim,) * len(self.cardinalities), reference
-        )
+        rows = self._expected(sample, self.rows_choice, self.fixed_rows, reference)  # (B, F)
+        dims = self._expected(sample, self.dims_choice, self.fixed_dims, reference)
         params = (rows * dims).sum(dim=1)
         return {
             "params": params,
@@ -142,14 +146,13 @@ class EmbeddingSuperNet(SuperNet):
 
     @staticmethod
     def _expected(
-        sample: Sample, choice: Choice | None, fixed: Sequence[int], reference: Tensor
+        sample: Sample, choice: Choice | None, fixed: Tensor, reference: Tensor
     ) -> Tensor:
         """``(B, F)`` expected option values, or the fixed ones."""
         if choice is None:
-            return reference.new_tensor([fixed]).expand(reference.shape[0], -1)
-        numbers = [[o or 0 for o in _integers(row)] for row in choice.options]
+            return fixed.to(reference.dtype).expand(reference.shape[0], -1)
         weights = sample[choice]
-        return (weights * weights.new_tensor(numbers)).sum(dim=2)
+        return (weights * choice.numbers.to(weights.dtype)).sum(dim=2)
 
     # ------------------------------------------------------------------ building
 

@@ -40,6 +40,7 @@ from dnas.errors import (
 from dnas.files import remove_temporary_files, write_json
 from dnas.runs import JobFolder
 from dnas.spaces import Prepared
+from dnas.training.allocator import keep_freed_memory
 from dnas.training.distributed import joined, launched
 from dnas.training.world import World
 
@@ -173,6 +174,7 @@ def run_job(
         The exit code.
     """
     set_up_logging()
+    keep_freed_memory()
     stop = StopRequest()
     stop.install()
     started = time.monotonic()

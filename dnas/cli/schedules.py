@@ -8,6 +8,8 @@ from dnas.core.schedules import LrLambda, constant, cosine, exponential
 
 ScheduleName = Literal["constant", "exponential", "cosine"]
 OptimizerName = Literal["sgd", "adagrad", "adam"]
+#: Of weights: row-wise Adagrad keeps one number of state for each row of an embedding table.
+WeightsOptimizerName = Literal["sgd", "adagrad", "rowwise_adagrad", "adam"]
 
 
 def make_schedule(name: ScheduleName, base: float, total_epochs: float) -> LrLambda:

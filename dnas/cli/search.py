@@ -20,7 +20,7 @@ from dnas.cli.flags import (
 )
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.run import guarded
-from dnas.cli.schedules import OptimizerName, ScheduleName, make_schedule
+from dnas.cli.schedules import OptimizerName, ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
@@ -65,8 +65,8 @@ class SearchFlags:
     """The temperature follows its schedule at every step, not only at every phase."""
     sampling_mode: Literal["row", "batch"] = "row"
     """A Gumbel draw for each row, or one for the whole batch."""
-    weights_optimizer: OptimizerName = "sgd"
-    """Optimizer of the weights."""
+    weights_optimizer: WeightsOptimizerName = "sgd"
+    """Optimizer of the weights; rowwise_adagrad keeps one number for each row of a table."""
     weights_lr: float = 1.0
     """Initial learning rate of the weights."""
     weights_lr_schedule: ScheduleName = "exponential"

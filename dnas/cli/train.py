@@ -24,7 +24,7 @@ from dnas.cli.flags import (
 )
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.run import guarded
-from dnas.cli.schedules import OptimizerName, ScheduleName, make_schedule
+from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
@@ -52,7 +52,7 @@ class TrainFlags:
     """Epochs to train; decimals allowed."""
     eval_every_epochs: float = 1.0
     """Epochs between evaluations on the validation set."""
-    optimizer: OptimizerName = "sgd"
+    optimizer: WeightsOptimizerName = "sgd"
     """Optimizer of all parameters."""
     lr: float = 1.0
     """Initial learning rate."""

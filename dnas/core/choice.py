@@ -35,6 +35,8 @@ class Choice(nn.Module):
         keys: The decisions' keys in an Architecture, ``"name/decision"``.
         theta: ``(D, K)`` parameters, zeros at start, so that every option is equally likely.
         valid: ``(D, K)`` bool buffer, which options exist.
+        numbers: ``(D, K)`` float64 buffer, the options themselves where they are numbers (a bool
+            is 0 or 1), 0 elsewhere: what many costs are linear in.
     """
 
     def __init__(
@@ -86,7 +88,12 @@ class Choice(nn.Module):
         self.theta = nn.Parameter(torch.zeros(len(table), width))
         valid = torch.tensor([[option is not None for option in row] for row in table])
         self.register_buffer("valid", valid, persistent=False)
+        numbers = [[o if isinstance(o, int | float) else 0.0 for o in row] for row in table]
+        self.register_buffer(
+            "numbers", torch.tensor(numbers, dtype=torch.float64), persistent=False
+        )
         self.valid: Tensor
+        self.numbers: Tensor
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, decisions={len(self.decisions)}, options={len(self.columns)}"

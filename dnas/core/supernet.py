@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -274,13 +275,7 @@ class SuperNet(nn.Module, ABC):
         for cost, tables in self.option_costs().items():
             for name, table in tables.items():
                 choice = self.choices[name]
-                numbers = torch.as_tensor(table, dtype=first.dtype, device=first.device)
-                if numbers.shape != choice.theta.shape:
-                    raise ArchitectureError(
-                        f"option_costs()[{cost!r}][{name!r}] has shape {tuple(numbers.shape)}, "
-                        f"but the choice has {tuple(choice.theta.shape)} (decisions, options)"
-                    )
-                numbers = numbers.masked_fill(~choice.valid, 0.0)
+                numbers = self._cost_table(cost, choice, table).to(first.dtype)
                 add(cost, (sample[choice] * numbers).sum(dim=(1, 2)))
         for cost, fixed in self.fixed_costs().items():
             add(cost, first.new_full((batch,), float(fixed)))
@@ -308,6 +303,27 @@ class SuperNet(nn.Module, ABC):
         return total
 
     # ---------------------------------------------------------------- private
+
+    def _cost_table(self, cost: str, choice: Choice, table: Sequence[Sequence[float]]) -> Tensor:
+        """``table`` in float64 where theta is, 0 where there is no option.
+
+        Kept while ``option_costs`` says the same: copying it to a GPU makes the host wait.
+        """
+        said = tuple(map(tuple, table))
+        tables: dict[tuple[str, str], tuple[Any, Tensor]]
+        tables = self.__dict__.setdefault("_cost_tables", {})
+        kept = tables.get((cost, choice.name))
+        if kept is not None and kept[0] == said and kept[1].device == choice.theta.device:
+            return kept[1]
+        numbers = torch.tensor(said, dtype=torch.float64, device=choice.theta.device)
+        if numbers.shape != choice.theta.shape:
+            raise ArchitectureError(
+                f"option_costs()[{cost!r}][{choice.name!r}] has shape {tuple(numbers.shape)}, "
+                f"but the choice has {tuple(choice.theta.shape)} (decisions, options)"
+            )
+        numbers = numbers.masked_fill(~choice.valid, 0.0)
+        tables[cost, choice.name] = said, numbers
+        return numbers
 
     def _complete(self, architecture: Mapping[str, Option]) -> tuple[Architecture, Architecture]:
         """``architecture`` with every decision filled in, and trimmed."""

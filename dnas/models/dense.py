@@ -43,7 +43,7 @@ class _LinearReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        out = torch.addmm(bias, x, weight.t()).relu_()
+        out = torch.addmm(bias, x, weight.transpose(0, 1)).relu_()
         ctx.save_for_backward(x, weight, out)
         return out
 
@@ -55,6 +55,6 @@ class _LinearReLU(torch.autograd.Function):
         dz = torch.ops.aten.threshold_backward(gradients[0], out, 0)
         return (
             dz @ weight if need_x else None,
-            dz.t() @ x if need_weight else None,
+            dz.transpose(0, 1) @ x if need_weight else None,
             dz.sum(0) if need_bias else None,
         )

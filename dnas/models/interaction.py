@@ -5,8 +5,11 @@ Letters: B rows, F + 1 vectors (bottom output first), D their dimension.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from dnas.costs.formulas import dot_interaction_flops
 from dnas.errors import ConfigError
@@ -27,15 +30,40 @@ class DotInteraction(nn.Module):
             num_vectors, num_vectors, offset=0 if self_interaction else -1
         )
         self.register_buffer("flat", rows * num_vectors + columns, persistent=False)
+        self.register_buffer("flat_mirrored", columns * num_vectors + rows, persistent=False)
         self.flat: Tensor
+        self.flat_mirrored: Tensor
         self.output_width = dim + self.flat.numel()
         self.flops = dot_interaction_flops(num_vectors, dim)
 
     def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """``(B, D)`` and ``(B, F, D)`` to ``(B, output_width)``."""
         t = torch.cat([x.unsqueeze(1), embeddings], dim=1)  # (B, F + 1, D)
-        z = torch.bmm(t, t.transpose(1, 2)).flatten(1)  # (B, (F + 1) ** 2)
-        return torch.cat([x, z.index_select(1, self.flat)], dim=1)
+        return torch.cat([x, _PairwiseDots.apply(t, self.flat, self.flat_mirrored)], dim=1)
+
+
+class _PairwiseDots(torch.autograd.Function):
+    """Entries ``flat`` of ``Z = T T^T``.
+
+    With G the gradient of Z, filled up symmetrically, that of T is ``(G + G^T) T``: one product,
+    where autograd takes one for each factor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, flat: Tensor, mirrored: Tensor) -> Tensor:
+        ctx.save_for_backward(t, flat, mirrored)
+        return torch.bmm(t, t.transpose(1, 2)).flatten(1).index_select(1, flat)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        t, flat, mirrored = ctx.saved_tensors
+        batch, vectors, _ = t.shape
+        both = gradient.new_zeros((batch, vectors * vectors))
+        # An entry of the diagonal is its own mirror image and counts twice.
+        both.index_add_(1, flat, gradient).index_add_(1, mirrored, gradient)
+        return torch.bmm(both.view(batch, vectors, vectors), t), None, None
 
 
 class CatInteraction(nn.Module):

@@ -83,7 +83,7 @@ class _TableGradient(torch.autograd.Function):
         fixed_shape: bool,
     ) -> Tensor:
         ctx.save_for_backward(rows, weights, offsets)
-        ctx.table_shape = table.shape
+        ctx.table = table
         ctx.fixed_shape = fixed_shape
         return out.view_as(out)
 
@@ -93,8 +93,9 @@ class _TableGradient(torch.autograd.Function):
         (gradient,) = gradients
         rows, weights, offsets = ctx.saved_tensors
         sparse = table_gradient(
-            gradient, ctx.table_shape, rows, weights, offsets, fixed_shape=ctx.fixed_shape
+            gradient, ctx.table.shape, rows, weights, offsets, fixed_shape=ctx.fixed_shape
         )
+        ctx.table.sorted_rows = sparse._indices()
         return gradient if ctx.needs_input_grad[0] else None, sparse, None, None, None, None
 
 
@@ -113,12 +114,11 @@ def table_gradient(
         bag = order if rows.dim() == 1 else order // rows.shape[1]
     else:
         bag = torch.searchsorted(offsets, order.to(offsets.dtype), right=True) - 1
-    is_first = F.pad(ordered[1:] != ordered[:-1], (1, 0), value=True)
     if fixed_shape:
-        starts, different = _padded_segments(ordered, is_first)
+        starts, different = _padded_segments(ordered)
     else:
-        starts = is_first.nonzero().squeeze(1)
-        different = ordered[starts]
+        different, counts = torch.unique_consecutive(ordered, return_counts=True)
+        starts = counts.cumsum(0) - counts
     values = F.embedding_bag(
         bag,
         gradient,
@@ -131,14 +131,44 @@ def table_gradient(
     )
 
 
-def _padded_segments(ordered: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+def _padded_segments(ordered: Tensor) -> tuple[Tensor, Tensor]:
     """Starts and rows of the segments of equal rows, filled up to M with empty ones of row 0."""
     size = ordered.numel()
-    segment = is_first.cumsum(0) - 1
+    segment = F.pad(ordered[1:] != ordered[:-1], (1, 0)).cumsum(0)
     starts = torch.full_like(segment, size)
     positions = torch.arange(size, device=ordered.device)
     starts.scatter_reduce_(0, segment, positions, "amin")
     return starts, torch.zeros_like(ordered).scatter_(0, segment, ordered)
+
+
+def coalesce_gradient(parameter: Tensor) -> Tensor:
+    """Make the sparse gradient of ``parameter`` a coalesced one, and give it.
+
+    That of a single look-up is coalesced already, which autograd forgets when it hands it over.
+    Where several gradients were added up, and of other modules' tables, torch does the work.
+    """
+    gradient = parameter.grad
+    assert gradient is not None
+    if not gradient.is_coalesced():
+        indices = gradient._indices()
+        # Kept by the parameter, so that no other tensor can have its address.
+        known: Tensor | None = getattr(parameter, "sorted_rows", None)
+        if (
+            known is not None
+            and known.data_ptr() == indices.data_ptr()
+            and known.shape == indices.shape
+        ):
+            gradient = torch.sparse_coo_tensor(
+                indices,
+                gradient._values(),
+                gradient.shape,
+                is_coalesced=True,
+                check_invariants=False,
+            )
+        else:
+            gradient = gradient.coalesce()
+        parameter.grad = gradient
+    return gradient
 
 
 def real_rows(rows: Tensor) -> Tensor:

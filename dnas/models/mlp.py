@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from dnas.errors import ConfigError
+from dnas.models.dense import linear_relu
 from dnas.models.initialization import init_linear_
 
 
@@ -36,7 +36,9 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, sizes[0])`` to ``(B, sizes[-1])``."""
         for index, layer in enumerate(self.layers):
-            x = layer(x)
+            assert isinstance(layer, nn.Linear)
             if self.last_activation or index < len(self.layers) - 1:
-                x = torch.relu(x)
+                x = linear_relu(x, layer.weight, layer.bias)
+            else:
+                x = layer(x)
         return x

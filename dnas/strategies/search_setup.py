@@ -230,9 +230,7 @@ class SearchSetup:
             cost_dual_rate=cost_dual_rate,
             cost_at_most=cost_at_most,
         )
-        self.monitors = {
-            kind: LossMonitor(self.device, factor=divergence_factor) for kind in (WEIGHTS, THETA)
-        }
+        self.monitors = {kind: LossMonitor(factor=divergence_factor) for kind in (WEIGHTS, THETA)}
         self.noise = make_generator(self.device, seed, "gumbel")
         self.history = ThetaHistory(self.super_net)
         self.position = SearchPosition()

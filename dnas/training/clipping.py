@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dnas.errors import ConfigError
+from dnas.models.look_up import coalesce_gradient
 
 
 def clip_grad_norm(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> Tensor:
@@ -33,14 +34,11 @@ def clip_grad_norm(parameters: Iterable[torch.nn.Parameter], max_norm: float) ->
         gradient = parameter.grad
         if gradient is None:
             continue
-        if gradient.is_sparse:
-            gradient = parameter.grad = gradient.coalesce()
-            values.append(gradient._values())
-        else:
-            values.append(gradient)
+        values.append(coalesce_gradient(parameter)._values() if gradient.is_sparse else gradient)
     if not values:
         return torch.zeros(())
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))
+    norms = [norm.view(1) for norm in torch._foreach_norm(values)]
+    norm = torch.linalg.vector_norm(torch.cat(norms))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_(values, scale)
     return norm

@@ -46,6 +46,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dnas.errors import ConfigError
+from dnas.models.look_up import coalesce_gradient
 from dnas.training.seeding import derive_seed
 from dnas.training.world import Share, World, bounds
 
@@ -124,8 +125,7 @@ class Ranks(World):
         for parameter in parameters:
             gradient = parameter.grad
             if gradient is not None and gradient.is_sparse:
-                gradient = parameter.grad = gradient.coalesce()
-                codes.append(gradient._nnz())
+                codes.append(coalesce_gradient(parameter)._nnz())
             else:
                 codes.append(_NONE if gradient is None else _DENSE)
         return torch.stack(_all_gather(torch.tensor(codes), self.size))

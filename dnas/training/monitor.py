@@ -9,42 +9,59 @@ from torch import Tensor
 
 from dnas.errors import DivergenceError
 
+#: Scalars on the device are put together when there are so many.
+_PACKED = 1000
+
 
 class LossMonitor:
-    """Accumulates losses on the device; reads them once an interval.
+    """Keeps losses where they are, on the device; reads them once an interval.
 
     A loss that is not finite is remembered with its step and the last finite one, and ends the run
     at the next reading. So does an interval whose mean exceeds that of the first interval by
     ``factor`` times its size: a diverged run is a failure, not a result of 20.55.
 
     Args:
-        device: Where the losses are.
         factor: Times the first interval's mean loss that counts as divergence.
     """
 
-    def __init__(self, device: torch.device, *, factor: float = 10.0) -> None:
+    def __init__(self, *, factor: float = 10.0) -> None:
         self.factor = factor
-        self.device = device
         self.reference: float | None = None
-        self._bad_step = torch.full((), -1, dtype=torch.int64, device=device)
-        self._last_good = torch.full((), math.nan, dtype=torch.float32, device=device)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._bad_step = -1
+        self._last_good = math.nan
+        self._sum = 0.0
         self._count = 0
+        # Not yet read: scalars, and what of them has been put together.
+        self._scalars: list[Tensor] = []
+        self._packed: list[Tensor] = []
+        self._steps: list[int] = []
 
     def update(self, step: int, loss: Tensor) -> None:
         """Note the loss (scalar) of a global step."""
-        value = loss.detach().float()
-        finite = torch.isfinite(value)
-        sound = self._bad_step < 0
-        self._bad_step = torch.where(
-            sound & ~finite, torch.full_like(self._bad_step, step), self._bad_step
-        )
-        self._last_good = torch.where(sound & finite, value, self._last_good)
-        self._sum += torch.where(finite, value, torch.zeros_like(value)).double()
-        self._count += 1
+        self._scalars.append(loss.detach())
+        self._steps.append(step)
+        if len(self._scalars) == _PACKED:
+            self._pack()
+
+    def _pack(self) -> None:
+        """Many scalars take a lot more memory than one tensor of them."""
+        if self._scalars:
+            self._packed.append(torch.stack(self._scalars).float())
+            self._scalars = []
+
+    def _take_in(self) -> None:
+        """Read what is on the device, which the host waits for."""
+        self._pack()
+        losses = torch.cat(self._packed).tolist() if self._packed else []
+        for step, loss in zip(self._steps, losses, strict=True):
+            if math.isfinite(loss):
+                self._sum += loss
+                if self._bad_step < 0:
+                    self._last_good = loss
+            elif self._bad_step < 0:
+                self._bad_step = step
+        self._count += len(losses)
+        self._packed, self._steps = [], []
 
     def read(self, step: int) -> float | None:
         """Mean loss since the last reading, None if there was none.
@@ -52,19 +69,18 @@ class LossMonitor:
         Raises:
             DivergenceError: A loss was not finite, or the mean is absurd.
         """
+        self._take_in()
         if self._count == 0:
             return None
-        bad_step = int(self._bad_step)
-        last_good = float(self._last_good)
-        if bad_step >= 0:
+        if self._bad_step >= 0:
             raise DivergenceError(
-                f"the loss is not finite at step {bad_step}; the last finite loss was "
-                f"{last_good:.6g}; lower the learning rate or clip_grad_norm_value",
-                step=bad_step,
-                last_good={"loss": last_good},
+                f"the loss is not finite at step {self._bad_step}; the last finite loss was "
+                f"{self._last_good:.6g}; lower the learning rate or clip_grad_norm_value",
+                step=self._bad_step,
+                last_good={"loss": self._last_good},
             )
-        mean = float(self._sum) / self._count
-        self._reset()
+        mean = self._sum / self._count
+        self._sum, self._count = 0.0, 0
         if self.reference is None:
             self.reference = mean
         elif mean > self.reference + self.factor * max(abs(self.reference), 1e-3):
@@ -73,24 +89,26 @@ class LossMonitor:
                 f"{self.reference:.6g} of the first interval; lower the learning rate, or raise "
                 f"divergence_factor ({self.factor:g})",
                 step=step,
-                last_good={"loss": last_good},
+                last_good={"loss": self._last_good},
             )
         return mean
 
     def state_dict(self) -> dict[str, float | int | None]:
         """The reference and the running sums, for an exact resume."""
+        self._take_in()
         return {
             "reference": self.reference,
-            "sum": float(self._sum),
+            "sum": self._sum,
             "count": self._count,
-            "bad_step": int(self._bad_step),
-            "last_good": float(self._last_good),
+            "bad_step": self._bad_step,
+            "last_good": self._last_good,
         }
 
     def load_state_dict(self, state: dict[str, float | int | None]) -> None:
         """Restore what ``state_dict`` gave."""
         self.reference = state["reference"]
-        self._sum.fill_(state["sum"])  # type: ignore[arg-type]
+        self._sum = float(state["sum"] or 0.0)
         self._count = int(state["count"] or 0)
-        self._bad_step.fill_(state["bad_step"])  # type: ignore[arg-type]
-        self._last_good.fill_(state["last_good"])  # type: ignore[arg-type]
+        self._bad_step = int(state["bad_step"])  # type: ignore[arg-type]
+        self._last_good = float(state["last_good"])  # type: ignore[arg-type]
+        self._scalars, self._packed, self._steps = [], [], []

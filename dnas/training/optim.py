@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
-from torch.optim import Adagrad, Adam, Optimizer, SparseAdam
+from torch.optim import SGD, Adagrad, Adam, Optimizer, SparseAdam
 
 from dnas.core.schedules import LrLambda
 from dnas.errors import ConfigError
+from dnas.training.table_optim import (
+    RowwiseAdagrad,
+    TableAdagrad,
+    TableAdam,
+    TableOptimizer,
+    TableSGD,
+)
 
 #: Makes an optimizer from parameter groups: a class such as ``torch.optim.SGD``.
 OptimizerClass = Callable[..., Optimizer]
 
 OPTIMIZERS: dict[str, OptimizerClass] = {
-    "sgd": torch.optim.SGD,
+    "sgd": SGD,
     "adagrad": Adagrad,
+    "rowwise_adagrad": RowwiseAdagrad,
     "adam": Adam,
+}
+
+#: What updates tables where a class is asked for, and what updates dense parameters.
+_FOR_TABLES: dict[OptimizerClass, type[TableOptimizer]] = {
+    SGD: TableSGD,
+    Adagrad: TableAdagrad,
+    RowwiseAdagrad: RowwiseAdagrad,
+    Adam: TableAdam,
+    SparseAdam: TableAdam,
+}
+_FOR_DENSE: dict[OptimizerClass, OptimizerClass] = {RowwiseAdagrad: Adagrad}
+#: Which of torch's optimizers update all parameters in one operator, on which devices.
+_FUSED: dict[OptimizerClass, tuple[str, ...]] = {
+    SGD: ("cpu", "cuda"),
+    Adam: ("cpu", "cuda"),
+    Adagrad: ("cpu",),
 }
 
 
@@ -39,9 +63,9 @@ def sparse_parameter_ids(module: nn.Module) -> set[int]:
 class OptimizerSet:
     """One or more torch optimizers that act as one, with a learning-rate factor for each group.
 
-    Adam takes dense gradients only and ``SparseAdam`` sparse ones only, so Adam over both kinds is
-    a pair of them; SGD and Adagrad take both. Weight decay on sparse parameters is *lazy*: it is
-    added to the gradient of the rows that the batch touches (torch's optimizers refuse it).
+    Dense parameters are updated by torch's optimizers, those with sparse gradients by the ones of
+    :mod:`dnas.training.table_optim` that correspond to them. Weight decay on the latter is *lazy*:
+    it is added to the gradient of the rows that the batch touches.
 
     Args:
         optimizer_class: For example ``torch.optim.Adam``.
@@ -71,43 +95,24 @@ class OptimizerSet:
         self.initial_lrs = tuple(initial_lrs)
         sparse_ids = set(sparse)
         options = dict(init_params or {})
+        groups = [{**group, "params": list(group["params"])} for group in groups]
         # Each torch optimizer with the numbers of the groups it holds.
         self.members: list[tuple[Optimizer, list[int]]] = []
-        self._lazy_decay: list[tuple[nn.Parameter, float]] = []
-        parts: dict[bool, list[tuple[int, dict[str, Any]]]] = {False: [], True: []}
-        for number, group in enumerate(groups):
-            settings = {**options, **{k: v for k, v in group.items() if k != "params"}}
-            parameters = list(group["params"])
-            for is_sparse in (False, True):
-                chosen = [p for p in parameters if (id(p) in sparse_ids) is is_sparse]
+        for is_sparse in (False, True):
+            entries: list[tuple[int, dict[str, Any]]] = []
+            for number, group in enumerate(groups):
+                chosen = [p for p in group["params"] if (id(p) in sparse_ids) is is_sparse]
                 if chosen:
-                    entry = {**settings, "params": chosen, "lr": initial_lrs[number]}
-                    if is_sparse:
-                        decay = entry.pop("weight_decay", 0.0)
-                        if decay:
-                            self._lazy_decay += [(p, decay) for p in chosen]
-                    parts[is_sparse].append((number, entry))
-        defaults = {k: v for k, v in options.items() if k != "weight_decay"}
-        for is_sparse, entries in parts.items():
-            if not entries:
-                continue
-            made_by = self._class_for(optimizer_class, is_sparse)
-            optimizer = made_by([entry for _, entry in entries], **defaults)
-            self.members.append((optimizer, [number for number, _ in entries]))
+                    own = {**options, **group, "params": chosen, "lr": initial_lrs[number]}
+                    entries.append((number, own))
+            if entries:
+                made_by = (_for_tables if is_sparse else _for_dense)(optimizer_class)
+                _check_options(made_by, [entry for _, entry in entries])
+                extra = {} if is_sparse else _fused(made_by, options, entries[0][1]["params"])
+                optimizer = made_by([entry for _, entry in entries], **options, **extra)
+                self.members.append((optimizer, [number for number, _ in entries]))
         if not self.members:
             raise ConfigError("there are no parameters to optimise")
-
-    @staticmethod
-    def _class_for(optimizer_class: OptimizerClass, is_sparse: bool) -> OptimizerClass:
-        if not is_sparse or optimizer_class in (torch.optim.SGD, Adagrad, SparseAdam):
-            return optimizer_class
-        if optimizer_class is Adam:
-            return SparseAdam
-        name = getattr(optimizer_class, "__name__", str(optimizer_class))
-        raise ConfigError(
-            f"optimizer {name} cannot update embeddings with sparse gradients; use SGD, Adagrad "
-            "or Adam"
-        )
 
     def describe(self) -> list[Any]:
         """Classes, initial learning rates and settings, as JSON."""
@@ -126,7 +131,7 @@ class OptimizerSet:
                 ],
             ]
             for optimizer, numbers in self.members
-        ] + [sorted({decay for _, decay in self._lazy_decay})]
+        ]
 
     def set_lr(self, epoch: float, lambdas: Sequence[LrLambda]) -> None:
         """Set each group's learning rate to its initial rate times ``lambda(epoch)``."""
@@ -150,11 +155,6 @@ class OptimizerSet:
 
     def step(self) -> None:
         """One update from the gradients that are there."""
-        for parameter, decay in self._lazy_decay:
-            if parameter.grad is not None:
-                gradient = parameter.grad = parameter.grad.coalesce()
-                rows = gradient._indices()[0]
-                gradient._values().add_(parameter.detach()[rows], alpha=decay)
         for optimizer, _ in self.members:
             optimizer.step()
 
@@ -166,3 +166,56 @@ class OptimizerSet:
         """Restore what ``state_dict`` gave, for the same parameters in the same order."""
         for (optimizer, _), saved in zip(self.members, state["members"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def _for_tables(optimizer_class: OptimizerClass) -> OptimizerClass:
+    if _is_for_tables(optimizer_class):
+        return optimizer_class
+    if optimizer_class not in _FOR_TABLES:
+        raise ConfigError(
+            f"optimizer {_name(optimizer_class)} cannot update embeddings with sparse gradients; "
+            "use SGD, Adagrad or Adam, or RowwiseAdagrad"
+        )
+    return _FOR_TABLES[optimizer_class]
+
+
+def _for_dense(optimizer_class: OptimizerClass) -> OptimizerClass:
+    dense = _FOR_DENSE.get(optimizer_class, optimizer_class)
+    if _is_for_tables(dense):
+        raise ConfigError(
+            f"optimizer {_name(dense)} updates embeddings with sparse gradients only, and there "
+            "are dense parameters too"
+        )
+    return dense
+
+
+def _check_options(made_by: OptimizerClass, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse options that a table optimizer does not know; torch's own refuse them themselves."""
+    if not _is_for_tables(made_by):
+        return
+    known = {*inspect.signature(made_by).parameters}
+    for entry in entries:
+        unknown = sorted(set(entry) - known)
+        if unknown:
+            raise ConfigError(
+                f"optimizer option {unknown[0]}={entry[unknown[0]]!r}: embeddings with sparse "
+                f"gradients have {', '.join(sorted(known - {'params'}))}; give it to a parameter "
+                "group of the dense parameters alone"
+            )
+
+
+def _fused(
+    made_by: OptimizerClass, options: Mapping[str, Any], parameters: Sequence[nn.Parameter]
+) -> dict[str, bool]:
+    """``fused=True`` where that exists and nothing else was asked for."""
+    asked = {"foreach", "fused", "differentiable"} & set(options)
+    fits = parameters[0].device.type in _FUSED.get(made_by, ()) and not asked
+    return {"fused": True} if fits else {}
+
+
+def _is_for_tables(optimizer_class: OptimizerClass) -> bool:
+    return inspect.isclass(optimizer_class) and issubclass(optimizer_class, TableOptimizer)
+
+
+def _name(optimizer_class: OptimizerClass) -> str:
+    return getattr(optimizer_class, "__name__", str(optimizer_class))

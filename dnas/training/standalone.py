@@ -132,7 +132,7 @@ class StandaloneTrainer:
             init_params={"weight_decay": weight_decay} if weight_decay else {},
             sparse=sparse_parameter_ids(self.model),
         )
-        self.monitor = LossMonitor(self.device, factor=divergence_factor)
+        self.monitor = LossMonitor(factor=divergence_factor)
         self.files = JobFiles(
             folder,
             self.world,

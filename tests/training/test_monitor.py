@@ -12,7 +12,7 @@ from dnas.training.monitor import LossMonitor
 
 
 def fed(losses: list[float], *, factor: float = 10.0) -> LossMonitor:
-    monitor = LossMonitor(torch.device("cpu"), factor=factor)
+    monitor = LossMonitor(factor=factor)
     for step, loss in enumerate(losses, start=1):
         monitor.update(step, torch.tensor(loss))
     return monitor
@@ -69,13 +69,13 @@ def test_the_state_is_exact():
     monitor = fed([1.0, 3.0])
     monitor.read(2)
     monitor.update(3, torch.tensor(0.1))
-    again = LossMonitor(torch.device("cpu"))
+    again = LossMonitor()
     again.load_state_dict(monitor.state_dict())
     for each in (monitor, again):
         each.update(4, torch.tensor(0.2))
     assert monitor.read(4) == again.read(4)
     assert again.reference == 2.0
-    bad = LossMonitor(torch.device("cpu"))
+    bad = LossMonitor()
     bad.load_state_dict(fed([1.0, math.nan]).state_dict())
     with pytest.raises(DivergenceError, match="at step 2; the last finite loss was 1;"):
         bad.read(9)

@@ -13,6 +13,8 @@ from dnas.training.clipping import clip_grad_norm
 from dnas.training.optim import OPTIMIZERS, OptimizerSet, sparse_parameter_ids
 
 TOUCHED = [0, 2]
+#: Those that update a row of a table as if it were dense.
+ELEMENTWISE = [name for name in OPTIMIZERS if name != "rowwise_adagrad"]
 
 
 class Net(nn.Module):
@@ -43,7 +45,7 @@ def test_sparse_parameters_are_found():
     assert sparse_parameter_ids(Net(False)) == set()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_a_sparse_step_is_the_dense_step_on_touched_rows(name):
     nets = Net(True), Net(False)
     before = nets[0].table.weight.detach().clone()
@@ -93,14 +95,14 @@ def test_lazy_weight_decay_by_hand(clip_first):
     assert table.weight.detach().flatten().tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_weight_decay_of_dense_parameters_is_torchs(name):
     nets = Net(False), Net(False)
     for net, optimizer in zip(
         nets,
         (
             optimizer_of(nets[0], name, weight_decay=0.5),
-            OPTIMIZERS[name](nets[1].parameters(), lr=0.1, weight_decay=0.5),
+            OPTIMIZERS[name](nets[1].parameters(), lr=0.1, weight_decay=0.5, fused=True),
         ),
         strict=True,
     ):
@@ -209,3 +211,91 @@ def test_sparse_clipping_is_dense_clipping(limit):
     assert nets[0].table.weight.grad.is_sparse
     torch.testing.assert_close(nets[0].table.weight.grad.to_dense(), nets[1].table.weight.grad)
     torch.testing.assert_close(nets[0].out.weight.grad, nets[1].out.weight.grad)
+
+
+def table_step(name: str, rows: list[int], values: list[list[float]], steps: int = 1, **options):
+    """A table of four rows of ones after steps with one sparse gradient."""
+    table = nn.Parameter(torch.ones(4, 2))
+    optimizer = OptimizerSet(
+        OPTIMIZERS[name],
+        [{"params": [table]}],
+        [0.1],
+        init_params=options,
+        sparse={id(table)},
+    )
+    for _ in range(steps):
+        table.grad = torch.sparse_coo_tensor(
+            torch.tensor([rows]),
+            torch.tensor(values),
+            (4, 2),
+            is_coalesced=True,
+            check_invariants=False,
+        )
+        optimizer.step()
+    return table.detach(), optimizer
+
+
+def test_rowwise_adagrad_by_hand():
+    """s += mean(g^2) over the row; w -= lr g / sqrt(s)."""
+    table, optimizer = table_step("rowwise_adagrad", [1, 3], [[3.0, 1.0], [0.0, 2.0]], steps=2)
+    first, second = 5.0, 2.0  # mean of 9 and 1, of 0 and 4
+    factor = [1 / s**0.5 + 1 / (2 * s) ** 0.5 for s in (first, second)]
+    expected = torch.ones(4, 2)
+    expected[1] -= 0.1 * torch.tensor([3.0, 1.0]) * factor[0]
+    expected[3] -= 0.1 * torch.tensor([0.0, 2.0]) * factor[1]
+    torch.testing.assert_close(table, expected)
+    (state,) = optimizer.members[0][0].state.values()
+    assert state["sum"].flatten().tolist() == [0.0, 10.0, 0.0, 4.0]
+
+
+def test_rowwise_adagrad_of_dense_parameters_is_adagrad():
+    nets = Net(True), Net(True)
+    for net, name in zip(nets, ("rowwise_adagrad", "adagrad"), strict=True):
+        optimizer = optimizer_of(net, name)
+        net.backward()
+        optimizer.step()
+    assert torch.equal(nets[0].out.weight, nets[1].out.weight)
+    assert not torch.equal(nets[0].table.weight, nets[1].table.weight)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_padding_changes_nothing(name):
+    """On a GPU gradients end with entries of row 0 that hold zeros."""
+    plain, _ = table_step(name, [0, 2], [[1.0, -2.0], [3.0, 1.0]], steps=3, weight_decay=0.1)
+    values = [[1.0, -2.0], [3.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    padded, _ = table_step(name, [0, 2, 0, 0], values, steps=3, weight_decay=0.1)
+    torch.testing.assert_close(padded, plain)
+    assert float(plain[0, 0]) != 1.0
+
+
+def test_adam_of_tables_is_torchs():
+    generator = torch.Generator().manual_seed(3)
+    ours, theirs = nn.Parameter(torch.ones(5, 2)), nn.Parameter(torch.ones(5, 2))
+    optimizer = OptimizerSet(torch.optim.Adam, [{"params": [ours]}], [0.1], sparse={id(ours)})
+    reference = torch.optim.SparseAdam([theirs], lr=0.1)
+    for _ in range(6):
+        rows = torch.randint(5, (1, 3), generator=generator)
+        gradient = torch.sparse_coo_tensor(rows, torch.randn(3, 2, generator=generator), (5, 2))
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        optimizer.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_an_option_that_tables_lack_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"option momentum=0.9: embeddings .* have lr, weight_dec"
+    ):
+        optimizer_of(Net(True), "sgd", momentum=0.9)
+    net = Net(True)
+    optimizer = OptimizerSet(
+        torch.optim.SGD,
+        [
+            {"params": list(net.table.parameters())},
+            {"params": list(net.out.parameters()), "momentum": 0.9},
+        ],
+        [0.1, 0.1],
+        sparse=sparse_parameter_ids(net),
+    )
+    net.backward()
+    optimizer.step()
