@@ -67,13 +67,14 @@ class EdgeLayer(nn.Module):
         self.bias = nn.ParameterList(torch.empty(width) for _ in plan.inputs)
         for i in plan.inputs:
             for o in dict.fromkeys(plan.outputs):
-                init_linear_(*self.edge(i, o))
+                weight, bias = self.edge(i, o)
+                init_linear_(weight.detach(), bias.detach())
 
     def edge(self, input_width: int, output_width: int) -> tuple[Tensor, Tensor]:
-        """Views of the weight ``(out, in)`` and bias ``(out,)`` of one edge, without gradient."""
+        """Views of the weight ``(out, in)`` and bias ``(out,)`` of one edge."""
         source = self.plan.inputs.index(input_width)
         rows = self.plan.slices()[self.plan.outputs.index(output_width)]
-        return self.weight[source].detach()[rows], self.bias[source].detach()[rows]
+        return self.weight[source][rows], self.bias[source][rows]
 
     def forward(
         self, nodes: Sequence[Tensor], weights: Tensor | None, activate: bool

@@ -94,29 +94,39 @@ class EmbeddingSuperNet(SuperNet):
     def forward(self, ids: Tensor | Bags, *, sample: Sample) -> Tensor:
         """Sums of embeddings ``(B, F, D)`` of one-hot ids ``(B, F)`` or of Bags."""
         weights = None if self.rows_choice is None else sample[self.rows_choice]
+        sizes, starts = self.sizes, self.starts
+        if weights is not None and sample.architecture is not None:
+            # A hard sample: its tables are looked up in, and no others.
+            column = weights[0].argmax(dim=1, keepdim=True)
+            sizes, starts, weights = sizes.gather(1, column), starts.gather(1, column), None
         if isinstance(ids, Bags):
-            out = self._look_up_bags(ids, weights)
+            out = self._look_up_bags(ids, sizes, starts, weights)
         else:
-            out = self._look_up(ids, weights)
+            out = self._look_up(ids, sizes, starts, weights)
         if self.dims_choice is None:
             return out
-        # (B, F, N) x (F, N, D) -> (B, F, D)
-        kept = torch.einsum("bfn,fnd->bfd", sample[self.dims_choice], self.staircase)
+        # (B, F, N) x (F, N, D) -> (B, F, D); as exact as the weights also where autocast is on.
+        with torch.autocast(out.device.type, enabled=False):
+            kept = torch.einsum("bfn,fnd->bfd", sample[self.dims_choice], self.staircase)
         return out * kept.to(out.dtype)
 
-    def _look_up(self, ids: Tensor, weights: Tensor | None) -> Tensor:
-        rows = ids.unsqueeze(-1) % self.sizes + self.starts  # (B, F, K)
+    def _look_up(
+        self, ids: Tensor, sizes: Tensor, starts: Tensor, weights: Tensor | None
+    ) -> Tensor:
+        rows = ids.unsqueeze(-1) % sizes + starts  # (B, F, K)
         batch, features, options = rows.shape
         if weights is not None:
             weights = weights.expand(batch, -1, -1).reshape(-1, options)
         out = look_up(self.table.weight, rows.view(-1, options), weights=weights)
         return out.view(batch, features, -1)
 
-    def _look_up_bags(self, bags: Bags, weights: Tensor | None) -> Tensor:
-        features, options = self.sizes.shape
+    def _look_up_bags(
+        self, bags: Bags, sizes: Tensor, starts: Tensor, weights: Tensor | None
+    ) -> Tensor:
+        features, options = sizes.shape
         bag = bag_of_value(bags)  # (N,)
         feature = bag % features
-        rows = bags.values.unsqueeze(-1) % self.sizes[feature] + self.starts[feature]  # (N, K)
+        rows = bags.values.unsqueeze(-1) % sizes[feature] + starts[feature]  # (N, K)
         if weights is not None:
             batch = (bags.offsets.numel() - 1) // features
             weights = weights.expand(batch, -1, -1).reshape(-1, options)[bag].flatten()

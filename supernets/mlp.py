@@ -29,6 +29,7 @@ from dnas.core import Architecture, Choice, Option, Picture, Sample, SuperNet
 from dnas.costs.formulas import linear_flops, linear_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.models import MLP
+from dnas.models.dense import linear_relu
 from supernets.edge_layer import SKIP, EdgeLayer, LayerPlan
 
 #: Costs of an edge, by name.
@@ -113,12 +114,29 @@ class MLPSuperNet(SuperNet):
     # ------------------------------------------------------------------ forward
 
     def forward(self, x: Tensor, *, sample: Sample) -> Tensor:
-        """``(B, input_dim)`` to ``(B, output_dim)``."""
+        """``(B, input_dim)`` to ``(B, output_dim)``; of a hard sample, just its chain."""
+        if sample.architecture is not None:
+            return self._forward_chain(x, sample.architecture)
         nodes: tuple[Tensor, ...] = (x,)
         for number, layer in enumerate(self.layers):
             activate = self.last_activation or number < len(self.layers) - 1
             nodes = layer(nodes, self._edge_weights(sample, number), activate)
         return nodes[0]
+
+    def _forward_chain(self, x: Tensor, architecture: Architecture) -> Tensor:
+        width = self.plans[0].inputs[0]
+        for number, reached in enumerate(self.path(architecture)):
+            if reached is None:
+                continue
+            edges = self.layers[number]
+            assert isinstance(edges, EdgeLayer)
+            weight, bias = edges.edge(width, reached)
+            if self.last_activation or number < len(self.layers) - 1:
+                x = linear_relu(x, weight, bias)
+            else:
+                x = nn.functional.linear(x, weight, bias)
+            width = reached
+        return x
 
     def _edge_weights(self, sample: Sample, layer: int) -> Tensor | None:
         """``(B, outputs, inputs + 1)`` of a layer, or None where nothing is decided."""

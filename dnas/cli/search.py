@@ -27,7 +27,9 @@ from dnas.runs import SUPERNET
 from dnas.spaces import SearchSpace, find_space, make_record
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SampledArchitecture, SearchManager
+from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
+from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.weights import save_weights
 from dnas.training.world import World
@@ -65,6 +67,12 @@ class SearchFlags:
     """The temperature follows its schedule at every step, not only at every phase."""
     sampling_mode: Literal["row", "batch"] = "row"
     """A Gumbel draw for each row, or one for the whole batch."""
+    weights_sampling: Literal["soft", "hard"] = "soft"
+    """What a weights step trains: weighted sums, or (cheaper) one architecture drawn from theta."""
+    precision: Precision = "float32"
+    """Of matrix products in training; everything else is float32."""
+    step_mode: StepMode = "eager"
+    """cuda_graph records a step of each phase on the GPU and repeats it."""
     weights_optimizer: WeightsOptimizerName = "sgd"
     """Optimizer of the weights; rowwise_adagrad keeps one number for each row of a table."""
     weights_lr: float = 1.0
@@ -250,6 +258,9 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         cost_dual_rate=flags.cost_dual_rate,
         cost_at_most=flags.cost_at_most,
         sampling_mode=flags.sampling_mode,
+        weights_sampling=flags.weights_sampling,
+        precision=flags.precision,
+        step_mode=flags.step_mode,
         sample_most_likely=flags.sample_most_likely,
         num_random_archs=flags.num_random_archs,
         folder=folder,

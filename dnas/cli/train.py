@@ -30,7 +30,9 @@ from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.runs import SAMPLED, JobFolder
 from dnas.spaces import SearchSpace, find_space, space_config
+from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
+from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
 from dnas.training.world import World
@@ -54,6 +56,10 @@ class TrainFlags:
     """Epochs between evaluations on the validation set."""
     optimizer: WeightsOptimizerName = "sgd"
     """Optimizer of all parameters."""
+    precision: Precision = "float32"
+    """Of matrix products in training; everything else is float32."""
+    step_mode: StepMode = "eager"
+    """cuda_graph records a step for each learning rate on the GPU and repeats it."""
     lr: float = 1.0
     """Initial learning rate."""
     lr_schedule: ScheduleName = "exponential"
@@ -166,6 +172,8 @@ def run_training(
         update_lr_every_step=flags.update_lrs_every_step,
         weight_decay=flags.weight_decay,
         clip_grad_norm_value=flags.clip_grad_norm_value,
+        precision=flags.precision,
+        step_mode=flags.step_mode,
         patience=flags.patience,
         device=device,
         folder=job.folder(),

@@ -201,6 +201,12 @@ class BudgetPenalty:
         self.at_most = at_most
         self.multipliers: dict[str, Tensor] = {name: torch.zeros(()) for name in targets}
 
+    def _multiplier(self, name: str, device: torch.device) -> Tensor:
+        """Changed in place, on the device of the costs: a recorded step finds it there again."""
+        if self.multipliers[name].device != device:
+            self.multipliers[name] = self.multipliers[name].to(device)
+        return self.multipliers[name]
+
     def _violation(self, name: str, costs: Mapping[str, Tensor]) -> Tensor:
         return _log(_named(costs, name).mean() / self.targets[name])
 
@@ -208,7 +214,7 @@ class BudgetPenalty:
         total = task_loss
         for name in self.targets:
             g = self._violation(name, costs)
-            multiplier = self.multipliers[name].to(g.device)
+            multiplier = self._multiplier(name, g.device)
             if self.at_most:
                 # The augmented Lagrangian of an inequality (Rockafellar): flat once satisfied.
                 active = (multiplier + self.rho * g).clamp_min(0.0)
@@ -232,14 +238,16 @@ class BudgetPenalty:
     def after_step(self, costs: Mapping[str, Tensor]) -> None:
         for name in self.targets:
             g = self._violation(name, costs).detach()
-            updated = self.multipliers[name].to(g.device) + self.rate * g
-            self.multipliers[name] = updated.clamp_min(0.0) if self.at_most else updated
+            multiplier = self._multiplier(name, g.device)
+            multiplier += self.rate * g
+            if self.at_most:
+                multiplier.clamp_min_(0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"multipliers": {name: value.cpu() for name, value in self.multipliers.items()}}
+        return {"multipliers": {n: value.cpu().clone() for n, value in self.multipliers.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.multipliers = dict(state["multipliers"])
+        self.multipliers = {name: value.clone() for name, value in state["multipliers"].items()}
 
 
 def make_penalty(

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from dnas.costs.formulas import dot_interaction_flops
 from dnas.errors import ConfigError
+from dnas.models.dense import autocast_to
 
 
 class DotInteraction(nn.Module):
@@ -38,7 +39,8 @@ class DotInteraction(nn.Module):
 
     def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """``(B, D)`` and ``(B, F, D)`` to ``(B, output_width)``."""
-        t = torch.cat([x.unsqueeze(1), embeddings], dim=1)  # (B, F + 1, D)
+        vectors = torch.cat([x.unsqueeze(1), embeddings], dim=1)  # (B, F + 1, D)
+        (t,) = autocast_to([vectors])
         return torch.cat([x, _PairwiseDots.apply(t, self.flat, self.flat_mirrored)], dim=1)
 
 

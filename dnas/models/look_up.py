@@ -41,7 +41,7 @@ def look_up(
         weights: One for each row, of the shape of ``rows``; None: 1. May require a gradient.
         offsets: ``(N + 1,)`` where each bag begins, the last is M; bags may be empty.
         fixed_shape: Whether the gradient has M entries whatever the rows are, padded with zeros in
-            row 0; None: on a GPU.
+            row 0; None: not on a CPU.
 
     Returns:
         ``(N, D)``.
@@ -63,10 +63,15 @@ def look_up(
         return out
     # embedding_bag differentiates the weights; this adds the table's part of the gradient.
     if fixed_shape is None:
-        fixed_shape = table.is_cuda
+        fixed_shape = _fixed_shape(table)
     detached = None if weights is None else weights.detach()
     traced: Tensor = _TableGradient.apply(out, table, rows, detached, offsets, fixed_shape)
     return traced
+
+
+def _fixed_shape(table: Tensor) -> bool:
+    """Not on a CPU, where to know the number of different rows costs nothing."""
+    return table.device.type != "cpu"
 
 
 class _TableGradient(torch.autograd.Function):

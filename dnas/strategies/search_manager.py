@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from torch import Tensor
 
 from dnas.core.schedules import temperature
-from dnas.costs import BudgetPenalty, NoPenalty
+from dnas.costs import BudgetPenalty
 from dnas.data.batch import Batch
 from dnas.errors import Preempted
 from dnas.strategies.calibration import meet_targets
@@ -32,7 +33,7 @@ from dnas.strategies.search_state import SampledArchitecture, SearchPosition, Se
 from dnas.strategies.supernet_validation import validate_supernet
 from dnas.strategies.watch import check_theta, expected_costs, report_targets
 from dnas.training.checkpoint import random_states, restore_random_states
-from dnas.training.clipping import clip_grad_norm
+from dnas.training.graphs import CudaRecorder, RecordedStep
 from dnas.training.logs import logging_to
 from dnas.training.progress import Progress
 from dnas.training.seeding import make_generator
@@ -89,34 +90,7 @@ class SearchManager(SearchSetup):
         Returns:
             The task loss, detached.
         """
-        world = self.world
-        share = world.share(len(batch.labels))
-        optimizer = self.optimizers[kind]
-        optimizer.zero_grad()
-        rows = share.total if self.sampling_mode == "row" else 1
-        # For all rows in every process: the noise of a row depends on nobody's share, and the costs
-        # are those of the whole batch.
-        sample = self.super_net.soft_sample(tau, rows, self.noise)
-        batch = world.local(batch, share).to(self.device)
-        outputs = self.super_net(*batch.inputs, sample=sample.rows(share.part))
-        task_loss = world.mean(self.loss_function(outputs, batch.labels), share)
-        if kind == THETA and type(self.penalty) is not NoPenalty:
-            basis = (
-                self.super_net.probability_sample() if self.penalty.uses_probabilities else sample
-            )
-            costs = world.alike(self.super_net.expected_cost(basis))
-            self.penalty(task_loss, costs).backward()
-            detached = {name: cost.detach() for name, cost in costs.items()}
-        else:
-            task_loss.backward()
-            detached = {}
-        parameters = optimizer.parameters()
-        world.sync_gradients(parameters)
-        clip_grad_norm(parameters, self.clip_grad_norm_value)
-        optimizer.step()
-        if kind == THETA:
-            self.penalty.after_step(detached)
-        return task_loss.detach()
+        return self.one_step(batch, kind, tau)
 
     def sample_archs(self, count: int, phase: int) -> list[SampledArchitecture]:
         """Draw ``count`` architectures from softmax(theta), and the most likely one if asked for.
@@ -147,6 +121,7 @@ class SearchManager(SearchSetup):
         started = saved = time.monotonic()
         loader = self.loaders[phase.kind]
         shown = "warmup" if phase.epoch < self.warmup_epochs else phase.kind
+        step = self._step_of(phase)
         for batch in loader.batches(position.step, phase.stop):
             if self.world.any(self.should_stop()):
                 self._checkpoint()
@@ -155,7 +130,7 @@ class SearchManager(SearchSetup):
             tau = self._temperature(phase, position.step)
             at = position.step if self.update_lrs_every_step else phase.start
             self.turns.set_lr(phase.kind, at / len(loader))
-            loss = self.run_one_dnas_step(batch, phase.kind, tau)
+            loss = step(batch, tau)
             position.step += 1
             position.global_step += 1
             if phase.kind == THETA:
@@ -170,6 +145,16 @@ class SearchManager(SearchSetup):
                 if due and position.step < phase.stop:
                     self._checkpoint()
                     saved = time.monotonic()
+
+    def _step_of(self, phase: Phase) -> Callable[[Batch, float], Tensor]:
+        if self.step_mode == "eager":
+            return lambda batch, tau: self.run_one_dnas_step(batch, phase.kind, tau)
+        tau = self._temperature(phase, phase.start)  # which is that of the whole phase
+        recorded = RecordedStep(
+            lambda batch: self.run_one_dnas_step(batch, phase.kind, tau),
+            CudaRecorder([self.noise]),
+        )
+        return lambda batch, _: recorded(batch.to(self.device))
 
     def _end_phase(self, phase: Phase, progress: Progress) -> None:
         position = self.position

@@ -18,12 +18,15 @@ from dnas.errors import ConfigError
 from dnas.runs import JobFolder
 from dnas.strategies.phases import THETA, WEIGHTS, Number, exact, plan_phases
 from dnas.strategies.search_state import SearchPosition
+from dnas.strategies.search_step import SearchStep
 from dnas.strategies.theta_history import ThetaHistory
 from dnas.strategies.turns import Turns, make_optimizer, trainable_weights
 from dnas.strategies.watch import expected_costs
+from dnas.training.graphs import check_step_mode
 from dnas.training.job_files import JobFiles
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass
+from dnas.training.precision import check_precision
 from dnas.training.seeding import derive_seed, make_generator
 from dnas.training.task import MetricAccumulator
 from dnas.training.world import World
@@ -79,6 +82,13 @@ class SearchSetup:
         cost_at_most: The target is a ceiling: nothing pushes a cheaper architecture up to it.
         penalty: Any other way to fold costs into the loss; replaces all of the above.
         sampling_mode: ``"row"``: a fresh Gumbel draw for each row; ``"batch"``: one for a batch.
+        weights_sampling: ``"soft"``: weights steps train the weighted sums, as in the paper;
+            ``"hard"``: each trains one architecture drawn from softmax(theta), at the price of that
+            architecture. On a GPU the host then waits for the draw in each weights step.
+        precision: ``"float32"``, or ``"bfloat16"`` for the matrix products of the forward and
+            backward passes, see :mod:`dnas.training.precision`.
+        step_mode: ``"eager"``, or ``"cuda_graph"``: on a GPU, the steps of a phase are recorded
+            once and repeated, see :mod:`dnas.training.graphs`.
         update_temp_every_step: tau follows its schedule at every step instead of at every phase.
         min_temp: Floor of tau.
         sample_most_likely: Also give the most likely architecture with every sampling.
@@ -138,6 +148,9 @@ class SearchSetup:
         cost_at_most: bool = False,
         penalty: Penalty | None = None,
         sampling_mode: str = "row",
+        weights_sampling: str = "soft",
+        precision: str = "float32",
+        step_mode: str = "eager",
         update_temp_every_step: bool = False,
         min_temp: float = 1e-3,
         sample_most_likely: bool = True,
@@ -155,17 +168,18 @@ class SearchSetup:
         _check(
             super_net,
             sampling_mode=sampling_mode,
+            weights_sampling=weights_sampling,
             init_temp=init_temp,
             min_temp=min_temp,
             clip_grad_norm_value=clip_grad_norm_value,
             num_random_archs=num_random_archs,
             log_every_steps=log_every_steps,
         )
+        check_precision(precision)
         if valid_dataloader is not None and make_metrics is None:
             raise ConfigError("valid_dataloader needs make_metrics, which judges its outputs")
         self.device = torch.device(host_device)
         self.super_net = super_net.to(self.device)
-        self.loss_function = loss_function
         self.loaders = {
             WEIGHTS: as_loader(w_dataloader, seed=derive_seed(seed, WEIGHTS)),
             THETA: as_loader(m_dataloader, seed=derive_seed(seed, THETA)),
@@ -186,8 +200,6 @@ class SearchSetup:
         self.init_temp, self.temp_decay, self.min_temp = init_temp, temp_decay, min_temp
         self.update_temp_every_step = update_temp_every_step
         self.update_lrs_every_step = update_lrs_every_step
-        self.sampling_mode = sampling_mode
-        self.clip_grad_norm_value = clip_grad_norm_value
         self.experiment_id = experiment_id
         self.sample_most_likely = sample_most_likely
         self.num_random_archs = num_random_archs
@@ -197,6 +209,14 @@ class SearchSetup:
         self.log_every_steps = log_every_steps
         self.logfile = logfile
         self.world = world or World()
+        check_step_mode(step_mode, self.device, self.world.size)
+        if step_mode == "cuda_graph":
+            _check_recordable(
+                update_temp_every_step=update_temp_every_step,
+                update_lrs_every_step=update_lrs_every_step,
+                weights_sampling_hard=weights_sampling == "hard",
+            )
+        self.step_mode = step_mode
         self.turns = Turns(
             self.super_net,
             {
@@ -232,6 +252,18 @@ class SearchSetup:
         )
         self.monitors = {kind: LossMonitor(factor=divergence_factor) for kind in (WEIGHTS, THETA)}
         self.noise = make_generator(self.device, seed, "gumbel")
+        self.one_step = SearchStep(
+            super_net=self.super_net,
+            optimizers=self.optimizers,
+            loss_function=loss_function,
+            penalty=self.penalty,
+            noise=self.noise,
+            world=self.world,
+            clip_grad_norm_value=clip_grad_norm_value,
+            sampling_mode=sampling_mode,
+            weights_sampling=weights_sampling,
+            precision=precision,
+        )
         self.history = ThetaHistory(self.super_net)
         self.position = SearchPosition()
         # Last: the fingerprint is made of what is above.
@@ -255,8 +287,9 @@ class SearchSetup:
                 self.min_temp,
                 self.update_temp_every_step,
             ],
-            "sampling_mode": self.sampling_mode,
-            "clip_grad_norm_value": self.clip_grad_norm_value,
+            "sampling_mode": [self.one_step.sampling_mode, self.one_step.weights_sampling],
+            "precision": self.one_step.precision,
+            "clip_grad_norm_value": self.one_step.clip_grad_norm_value,
             "update_lrs_every_step": self.update_lrs_every_step,
         }
 
@@ -265,6 +298,7 @@ def _check(
     super_net: SuperNet,
     *,
     sampling_mode: str,
+    weights_sampling: str,
     init_temp: float,
     min_temp: float,
     clip_grad_norm_value: float,
@@ -273,6 +307,10 @@ def _check(
 ) -> None:
     if sampling_mode not in ("row", "batch"):
         raise ConfigError(f"sampling_mode must be 'row' or 'batch', but got {sampling_mode!r}")
+    if weights_sampling not in ("soft", "hard"):
+        raise ConfigError(
+            f"weights_sampling must be 'soft' or 'hard', but got {weights_sampling!r}"
+        )
     if not init_temp >= min_temp >= MIN_TEMPERATURE:
         raise ConfigError(
             f"init_temp must be at least min_temp, and that at least {MIN_TEMPERATURE}, but "
@@ -286,6 +324,16 @@ def _check(
         raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
     if not super_net.choices:
         raise ConfigError("the supernet has no Choice: there is nothing to search")
+
+
+def _check_recordable(**changing: bool) -> None:
+    """Refuse what changes from step to step on the host."""
+    for name, on in changing.items():
+        if on:
+            raise ConfigError(
+                f"--step_mode cuda_graph repeats a recorded step, but {name} changes every step on "
+                "the host: switch off one of them"
+            )
 
 
 def _at_the_end(total_epochs: Number, warmup_epochs: Number) -> dict[Any, int]:

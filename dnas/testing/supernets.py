@@ -76,18 +76,27 @@ def check_one_hot_equals_built(make_supernet: MakeSuperNet, make_inputs: MakeInp
             net.soft_sample(
                 1.0, ROWS
             )  # a sample that is drawn must not matter, only the passed one
-            found = net(*inputs, sample=sample)
-        assert expected.shape == found.shape, (
-            f"contract 1: build gives outputs of shape {tuple(expected.shape)}, forward "
-            f"{tuple(found.shape)}"
-        )
-        error = float((expected - found).abs().max() / (1.0 + expected.abs().max()))
-        assert error < 1e-5, (
-            f"contract 1: forward with the one-hot sample of {architecture} differs from "
-            f"build(..., inherit_weights=True) by {error:.2e}; apply activations and norms on each "
-            "edge before the weighted sum, copy every weight in build, and keep no sample on the "
-            "module"
-        )
+            # A forward may compute only what a sample's architecture selects. The weights alone
+            # must say the same, for soft samples have nothing else.
+            for given, what in (
+                (sample, "the hard sample"),
+                (Sample(sample.weights), "the one-hot weights"),
+            ):
+                found = net(*inputs, sample=given)
+                _check_equal(expected, found, f"{what} of {architecture}")
+
+
+def _check_equal(expected: Tensor, found: Tensor, what: str) -> None:
+    assert expected.shape == found.shape, (
+        f"contract 1: build gives outputs of shape {tuple(expected.shape)}, forward "
+        f"{tuple(found.shape)}"
+    )
+    error = float((expected - found).abs().max() / (1.0 + expected.abs().max()))
+    assert error < 1e-5, (
+        f"contract 1: forward with {what} differs from build(..., inherit_weights=True) by "
+        f"{error:.2e}; apply activations and norms on each edge before the weighted sum, copy "
+        "every weight in build, and keep no sample on the module"
+    )
 
 
 def check_rows_may_have_their_own_sample(

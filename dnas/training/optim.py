@@ -209,8 +209,12 @@ def _fused(
 ) -> dict[str, bool]:
     """``fused=True`` where that exists and nothing else was asked for."""
     asked = {"foreach", "fused", "differentiable"} & set(options)
-    fits = parameters[0].device.type in _FUSED.get(made_by, ()) and not asked
-    return {"fused": True} if fits else {}
+    device = parameters[0].device.type
+    if asked or device not in _FUSED.get(made_by, ()):
+        return {}
+    # capturable: its step count is on the device, where a recorded step finds it.
+    capturable = {"capturable": True} if made_by is Adam and device == "cuda" else {}
+    return {"fused": True, **capturable}
 
 
 def _is_for_tables(optimizer_class: OptimizerClass) -> bool:

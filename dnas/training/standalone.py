@@ -21,9 +21,11 @@ from dnas.runs import JobFolder
 from dnas.training.checkpoint import random_states, restore_random_states
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
+from dnas.training.graphs import CudaRecorder, RecordedStep, check_step_mode
 from dnas.training.job_files import JobFiles
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
+from dnas.training.precision import check_precision, computing_in, for_loss
 from dnas.training.progress import Progress
 from dnas.training.task import Metrics, Task
 from dnas.training.weights import has_checksum, save_weights, weights_checksum
@@ -68,6 +70,10 @@ class StandaloneTrainer:
         update_lr_every_step: Follow ``lr_lambda`` at every step instead of every epoch.
         weight_decay: L2; on sparse parameters only for rows in the batch.
         clip_grad_norm_value: Joint L2 norm above which gradients are scaled down.
+        step_mode: ``"eager"``, or ``"cuda_graph"``: on a GPU, steps of one learning rate are
+            recorded once and repeated, see :mod:`dnas.training.graphs`.
+        precision: ``"float32"``, or ``"bfloat16"`` for matrix products in training, see
+            :mod:`dnas.training.precision`.
         patience: Evaluations without improvement after which to stop; 0: never.
         device: Where to train.
         folder: Where metrics, checkpoint and best weights go; None keeps the best in memory.
@@ -95,6 +101,8 @@ class StandaloneTrainer:
         update_lr_every_step: bool = False,
         weight_decay: float = 0.0,
         clip_grad_norm_value: float = 100.0,
+        precision: str = "float32",
+        step_mode: str = "eager",
         patience: int = 0,
         device: torch.device | str = "cpu",
         folder: JobFolder | None = None,
@@ -120,6 +128,16 @@ class StandaloneTrainer:
         self.lr_lambdas: Sequence[LrLambda] = [lr_lambda or constant()]
         self.update_lr_every_step = update_lr_every_step
         self.clip_grad_norm_value = clip_grad_norm_value
+        check_precision(precision)
+        self.precision = precision
+        check_step_mode(step_mode, self.device, self.world.size)
+        if step_mode == "cuda_graph" and update_lr_every_step:
+            raise ConfigError(
+                "--step_mode cuda_graph repeats a recorded step, but --update_lr_every_step "
+                "changes it every time: switch off one of them"
+            )
+        self.step_mode = step_mode
+        self._recorded: tuple[list[float], RecordedStep] | None = None
         self.patience = patience
         self.folder = folder
         self.checkpoint_every_s = checkpoint_every_s
@@ -142,6 +160,7 @@ class StandaloneTrainer:
                 "lr": lr,
                 "weight_decay": weight_decay,
                 "clip_grad_norm_value": clip_grad_norm_value,
+                "precision": precision,
                 "device": self.device.type,
                 **(fingerprint or {}),
             },
@@ -187,7 +206,7 @@ class StandaloneTrainer:
                 raise Preempted(f"stopped at step {self.step}")
             at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
             self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
-            loss = self.run_one_step(batch)
+            loss = self._step(batch)
             self.step += 1
             self.monitor.update(self.step, loss)
             progress.advance("train", self.step / per_epoch)
@@ -212,11 +231,23 @@ class StandaloneTrainer:
                     self._checkpoint()
                     saved = time.monotonic()
 
+    def _step(self, batch: Batch) -> Tensor:
+        if self.step_mode == "eager":
+            return self.run_one_step(batch)
+        lrs = [group["lr"] for member, _ in self.optimizer.members for group in member.param_groups]
+        if self._recorded is None or self._recorded[0] != lrs:
+            self._recorded = lrs, RecordedStep(self.run_one_step, CudaRecorder([]))
+        return self._recorded[1](batch.to(self.device))
+
     def run_one_step(self, batch: Batch) -> Tensor:
+        """One step; its loss."""
         share = self.world.share(len(batch.labels))
         batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()
-        loss = self.world.mean(self.task.loss(self.model(*batch.inputs), batch.labels), share)
+        with computing_in(self.precision, self.device):
+            outputs = self.model(*batch.inputs)
+        outputs = for_loss(outputs, self.precision)
+        loss = self.world.mean(self.task.loss(outputs, batch.labels), share)
         loss.backward()
         parameters = self.optimizer.parameters()
         self.world.sync_gradients(parameters)
