@@ -18,11 +18,12 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from step_cases import Shape, SupernetSteps, interleaved, make_batches, median_ratio
+from step_cases import Shape, SupernetSteps, interleaved, make_batches, median_ratio, steady
 
 from dnas.files import write_json
 from dnas.strategies.phases import THETA, WEIGHTS
@@ -39,9 +40,16 @@ def measure(settings: argparse.Namespace, optimizer: str) -> dict[str, float]:
     """Steps of both sizes in this process."""
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
-    small = Shape(batch=settings.batch, rows=20_000, optimizer=optimizer, device=settings.device)
+    small = Shape(
+        batch=settings.batch,
+        rows=20_000,
+        optimizer=optimizer,
+        device=settings.device,
+        precision=settings.precision,
+        step_mode=settings.step_mode,
+    )
     rows = tuple(max(int(count * settings.scale), 1) for count in CRITEO_KAGGLE)
-    full = Shape(batch=settings.batch, rows=rows, optimizer=optimizer, device=settings.device)
+    full = replace(small, rows=rows)
     begun = time.perf_counter()
     search = SupernetSteps("emb_card", full, make_batches(full))
     built = time.perf_counter() - begun
@@ -63,6 +71,7 @@ def measure(settings: argparse.Namespace, optimizer: str) -> dict[str, float]:
         settings.repeats,
         settings.device,
     )
+    steps = settings.repeats if settings.device == "cpu" else 500
     weights = sum(p.numel() * p.element_size() for p in search.manager.super_net.parameters())
     return {
         "weights_gb": weights / 1e9,
@@ -72,7 +81,8 @@ def measure(settings: argparse.Namespace, optimizer: str) -> dict[str, float]:
         "small_ms": statistics.median(taken["small"]),
         "step_ratio": median_ratio(taken, "full", "small"),
         "theta_ratio": median_ratio(taken, "full_theta", "small_theta"),
-        "samples_per_s": 1000 * settings.batch / statistics.median(taken["full"]),
+        "samples_per_s": settings.batch / steady(search.begin(WEIGHTS), steps, settings.device),
+        "samples_per_s_theta": settings.batch / steady(search.begin(THETA), steps, settings.device),
         "seconds_to_build": built,
     }
 
@@ -85,6 +95,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32", help="or bfloat16")
+    parser.add_argument("--step_mode", default="eager", help="or, on a GPU, cuda_graph")
     parser.add_argument("--scale", type=float, default=1.0, help="of the cardinalities, for a try")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the optimizer, in a process of its own

@@ -18,7 +18,9 @@ from dnas.core import Architecture, SuperNet
 from dnas.data.batch import ClickBatch
 from dnas.data.spec import DataSpec
 from dnas.spaces import SearchSpace
+from dnas.strategies.phases import THETA, WEIGHTS
 from dnas.strategies.search_manager import SearchManager
+from dnas.training.graphs import CudaRecorder, RecordedStep
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import seed_everything
 from dnas.training.standalone import StandaloneTrainer
@@ -50,6 +52,8 @@ class Shape:
     optimizer: str = "sgd"
     device: str = "cpu"
     config: DLRMSpaceConfig = field(default_factory=DLRMSpaceConfig)
+    precision: str = "float32"
+    step_mode: str = "eager"
     search: tuple[tuple[str, object], ...] = ()
     """Further arguments of SearchManager."""
 
@@ -112,9 +116,12 @@ class SupernetSteps:
             cost_coef=0.01,
             cost_metric=COSTS[space],
             host_device=shape.device,
+            precision=shape.precision,
+            step_mode=shape.step_mode,
             **dict(shape.search),  # type: ignore[arg-type]
         )
         self.count = 0
+        self.steps = {kind: self._step(kind, shape.step_mode) for kind in (WEIGHTS, THETA)}
 
     def begin(self, kind: str) -> Step:
         """Take turns to ``kind``; the function that does one step of it."""
@@ -125,11 +132,19 @@ class SupernetSteps:
         def step() -> Tensor:
             batch = self.batches[self.count % len(self.batches)]
             self.count += 1
-            loss = manager.run_one_dnas_step(batch, kind, 1.0)
+            loss = self.steps[kind](batch)
             manager.monitors[kind].update(self.count, loss)
             return loss
 
         return step
+
+    def _step(self, kind: str, step_mode: str) -> Callable[[ClickBatch], Tensor]:
+        def step(batch: ClickBatch) -> Tensor:
+            return self.manager.run_one_dnas_step(batch, kind, 1.0)
+
+        if step_mode == "eager":
+            return step
+        return RecordedStep(step, CudaRecorder([self.manager.noise]))
 
 
 class PlainSteps:
@@ -151,6 +166,8 @@ class PlainSteps:
             optimizer_class=OPTIMIZERS[shape.optimizer],
             lr=0.01,
             device=shape.device,
+            precision=shape.precision,
+            step_mode=shape.step_mode,
         )
         self.trainer.model.train()
         self.count = 0
@@ -162,7 +179,7 @@ class PlainSteps:
     def _step(self) -> Tensor:
         batch = self.batches[self.count % len(self.batches)]
         self.count += 1
-        loss = self.trainer.run_one_step(batch)
+        loss = self.trainer.step_of(batch)
         self.trainer.monitor.update(self.count, loss)
         return loss
 
@@ -198,6 +215,18 @@ def interleaved(
             if repeat >= 2:
                 taken[name].append(1000 * (time.perf_counter() - begun))
     return taken
+
+
+def steady(step: Step, steps: int, device: str = "cpu") -> float:
+    """Seconds a step in a run of steps, after which alone the device is waited for."""
+    for _ in range(5):
+        step()
+    _wait(device)
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step()
+    _wait(device)
+    return (time.perf_counter() - begun) / steps
 
 
 def median_ratio(taken: Mapping[str, Sequence[float]], over: str, under: str) -> float:

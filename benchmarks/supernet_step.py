@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15, help="steps of each kind that count")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32", help="or bfloat16")
+    parser.add_argument("--step_mode", default="eager", help="or, on a GPU, cuda_graph")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     settings = parser.parse_args()
     spaces = settings.spaces.split(",")
@@ -89,6 +91,8 @@ def main() -> None:
         rows=settings.rows,
         optimizer=settings.optimizer,
         device=settings.device,
+        precision=settings.precision,
+        step_mode=settings.step_mode,
     )
     sys.stdout.write(
         "| space | weights / plain | theta / plain | plain ms | weights ms | theta ms | calls "

@@ -206,7 +206,7 @@ class StandaloneTrainer:
                 raise Preempted(f"stopped at step {self.step}")
             at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
             self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
-            loss = self._step(batch)
+            loss = self.step_of(batch)
             self.step += 1
             self.monitor.update(self.step, loss)
             progress.advance("train", self.step / per_epoch)
@@ -231,7 +231,8 @@ class StandaloneTrainer:
                     self._checkpoint()
                     saved = time.monotonic()
 
-    def _step(self, batch: Batch) -> Tensor:
+    def step_of(self, batch: Batch) -> Tensor:
+        """One step in the ``step_mode``; its loss."""
         if self.step_mode == "eager":
             return self.run_one_step(batch)
         lrs = [group["lr"] for member, _ in self.optimizer.members for group in member.param_groups]
@@ -240,7 +241,7 @@ class StandaloneTrainer:
         return self._recorded[1](batch.to(self.device))
 
     def run_one_step(self, batch: Batch) -> Tensor:
-        """One step; its loss."""
+        """One step as it is; its loss."""
         share = self.world.share(len(batch.labels))
         batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()

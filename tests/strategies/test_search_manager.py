@@ -190,9 +190,8 @@ def test_the_cost_is_in_the_loss_of_theta_steps_by_hand():
         loss_function=lambda outputs, labels: 0.0 * outputs.sum(),
         m_optim_class=torch.optim.SGD,
         mask_initial_lrs=[1.0],
-        cost_target={"units": 1.0},
+        penalty=BudgetPenalty({"units": 1.0}, rate=0.001, rho=1.0),
     )
-    manager.penalty = BudgetPenalty({"units": 1.0}, rate=0.001, rho=1.0)
     manager._train_only("theta")
     manager.run_one_dnas_step(scale_batches(1, decisions=1)[0], "theta", 1.0)
     # C = (1 + 3) / 2 = 2, loss = log(C)^2 / 2, dC/dtheta = p (c - C) = (-1/2, 1/2).
