@@ -2,11 +2,12 @@
 
 from dnas.data.batch import Bags, Batch, ClickBatch, TensorBatch
 from dnas.data.config import DataConfig
-from dnas.data.loader import IterableLoader, Loader, StoreLoader
+from dnas.data.loader import IterableLoader, Loader
 from dnas.data.prepare import PreparedData, prepare
 from dnas.data.spec import DataSpec
 from dnas.data.splits import make_splits, splits_record
 from dnas.data.store import Manifest, Store
+from dnas.data.store_loader import StoreLoader
 from dnas.data.synthetic import Planted, SyntheticSpec, planted
 
 __all__ = [

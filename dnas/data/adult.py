@@ -14,7 +14,8 @@ from dnas.data.config import DataConfig
 from dnas.data.file_source import BLOCK_BYTES, FileSource
 from dnas.data.layout import DenseRule, IdRule, Layout
 from dnas.data.raw_files import resolve
-from dnas.data.store import PART_CODES, hash_files
+from dnas.data.store import PART_CODES
+from dnas.data.store_writer import hash_files
 from dnas.errors import DataError
 
 FILES = Path(__file__).parent / "files" / "adult"

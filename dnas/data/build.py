@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from dnas.data.store import FORMAT, MANIFEST, Store, StoreWriter
+from dnas.data.store import FORMAT, MANIFEST, Store
+from dnas.data.store_writer import StoreWriter
 from dnas.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from dnas.data.bad_rows import BadRow, shorten
+from dnas.data.keys import MISSING_KEY, MISSING_TEXT
 from dnas.data.layout import DenseRule, Layout
-from dnas.data.vocabulary import MISSING_KEY, MISSING_TEXT, Column
+from dnas.data.vocabulary import Columns
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -25,16 +26,18 @@ class Block:
     Attributes:
         labels: ``(rows,)`` uint8.
         dense: ``(rows, n_dense)`` float32, transformed.
-        sparse: F columns of ``rows`` values, not yet ids.
+        sparse: The values that are not yet ids, see :data:`~dnas.data.vocabulary.Columns`.
         parts: ``(rows,)`` uint8 codes, or None.
         bad: The rows left out.
+        kept: Which of the rows that were given are here.
     """
 
     labels: np.ndarray
     dense: np.ndarray
-    sparse: list[Column]
+    sparse: Columns
     parts: np.ndarray | None
     bad: list[BadRow]
+    kept: np.ndarray
 
 
 def convert(frame: pl.DataFrame, lines: np.ndarray, layout: Layout, rule: DenseRule) -> Block:
@@ -50,17 +53,18 @@ def convert(frame: pl.DataFrame, lines: np.ndarray, layout: Layout, rule: DenseR
     read = _read(clean, layout)
     faults = _find_faults(frame, clean, read, layout)
     bad = [BadRow(int(lines[row]), reason) for row, reason in faults.items()]
+    kept = np.ones(frame.height, dtype=bool)
     if faults:
-        keep = np.ones(frame.height, dtype=bool)
-        keep[list(faults)] = False
-        clean, read = clean.filter(pl.Series(keep)), read.filter(pl.Series(keep))
+        kept[list(faults)] = False
+        clean, read = clean.filter(pl.Series(kept)), read.filter(pl.Series(kept))
     numbers = np.empty((read.height, len(layout.dense)), dtype=np.float64)
     for i, name in enumerate(layout.dense):
         numbers[:, i] = read[name].to_numpy()  # null becomes NaN
-    sparse: list[Column]
-    if layout.hexadecimal:
-        keys = read.select(pl.col(n).fill_null(MISSING_KEY).cast(pl.UInt64) for n in layout.sparse)
-        sparse = [column.to_numpy() for column in keys]
+    sparse: Columns
+    if layout.hexadecimal or not layout.sparse:
+        sparse = np.empty((read.height, len(layout.sparse)), dtype=np.uint64)
+        for i, name in enumerate(layout.sparse):
+            sparse[:, i] = read[name].fill_null(MISSING_KEY).to_numpy()
     else:
         sparse = list(clean.select(pl.col(n).fill_null(MISSING_TEXT) for n in layout.sparse))
     return Block(
@@ -69,6 +73,7 @@ def convert(frame: pl.DataFrame, lines: np.ndarray, layout: Layout, rule: DenseR
         sparse=sparse,
         parts=read[layout.part].to_numpy() if layout.part is not None else None,
         bad=bad,
+        kept=kept,
     )
 
 

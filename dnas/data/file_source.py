@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dnas.data.layout import DenseRule, IdRule, Layout
 from dnas.data.raw_files import stamp
-from dnas.data.store import StoreWriter
+from dnas.data.store_writer import StoreWriter
 
 #: Bytes of text read at a time.
 BLOCK_BYTES = 4 << 20

@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 
 from dnas.data.ahead import Ahead
 from dnas.data.bad_rows import BadRowPolicy
+from dnas.data.block_reader import BlockReader
 from dnas.data.columns import Block, convert
 from dnas.data.file_source import FileSource
 from dnas.data.layout import Layout
+from dnas.data.records import TextFormat
 from dnas.data.spec import DataSpec
-from dnas.data.store import StoreWriter
-from dnas.data.text import Records, TextFormat, read_header, read_records
+from dnas.data.store_writer import StoreWriter
+from dnas.data.text import read_header, read_records
 from dnas.data.vocabulary import make_encoder
 from dnas.errors import DataError
 
@@ -33,20 +35,22 @@ _REPORT_SECONDS = 30.0
 def write_store(source: FileSource, writer: StoreWriter) -> None:
     """Read all files of a source and write the store.
 
+    Args:
+        source: The files.
+        writer: Is finished, too.
+
     Raises:
         DataError: A file cannot be read, a row is malformed, or there is no row at all.
     """
     policy = BadRowPolicy(source.on_bad_row)
-    encoders = [make_encoder(source.ids) for _ in source.layout.sparse]
+    encoder = make_encoder(source.ids, len(source.layout.sparse))
     start = reported = time.monotonic()
     for number, path in enumerate(source.files):
         before = writer.rows
         with Ahead(_blocks(source, path)) as blocks:
             for block in blocks:
                 policy.report(path, block.bad)
-                ids = np.empty((block.labels.size, len(encoders)), dtype=np.int32)
-                for feature, encoder in enumerate(encoders):
-                    ids[:, feature] = encoder.encode(block.sparse[feature])
+                ids = encoder.encode(block.sparse)
                 parts = block.parts
                 if source.file_parts is not None:
                     parts = np.full(block.labels.size, source.file_parts[number], dtype=np.uint8)
@@ -58,7 +62,7 @@ def write_store(source: FileSource, writer: StoreWriter) -> None:
         if writer.rows == before:
             skipped = f" ({policy.count} malformed rows skipped)" if policy.count else ""
             raise DataError(f"{path}: no rows{skipped}; see --raw_data")
-    writer.remap_ids([encoder.remap() for encoder in encoders])
+    writer.remap_ids(encoder.remap())
     if policy.count:
         logger.warning(
             "%d malformed rows were skipped, %d kept (--on_bad_row=skip)",
@@ -67,11 +71,7 @@ def write_store(source: FileSource, writer: StoreWriter) -> None:
         )
     writer.finish(
         data_set=source.data_set,
-        spec=DataSpec(
-            source.layout.dense,
-            source.layout.sparse,
-            tuple(encoder.cardinality for encoder in encoders),
-        ),
+        spec=DataSpec(source.layout.dense, source.layout.sparse, encoder.cardinalities),
         identity=source.identity(),
         skipped_rows=policy.count,
         skipped_examples=policy.examples,
@@ -84,11 +84,10 @@ def _blocks(source: FileSource, path: Path) -> Iterator[Block]:
         return
     names, text = _text_format(source, path)
     _check_columns(path, names, source.layout)
+    reader = BlockReader(path, names, text, source.layout, source.rule)
     with Ahead(read_records(path, text, block_bytes=source.block_bytes)) as parts:
         for records in parts:
-            frame = _parse(path, records, names, text, source.layout)
-            block = convert(frame, records.lines, source.layout, source.rule)
-            yield dataclasses.replace(block, bad=[*records.bad, *block.bad])
+            yield reader.read(records)
 
 
 def _text_format(source: FileSource, path: Path) -> tuple[tuple[str, ...], TextFormat]:
@@ -132,25 +131,3 @@ def _check_parquet_type(path: Path, name: str, kind: pa.DataType) -> None:
         raise DataError(
             f"{path}: column {name!r} has type {kind}; numbers, texts and booleans can be read"
         )
-
-
-def _parse(
-    path: Path, records: Records, names: tuple[str, ...], text: TextFormat, layout: Layout
-) -> pl.DataFrame:
-    """The used columns of a block of text, as strings."""
-    if not records.lines.size:
-        return pl.DataFrame(schema={name: pl.String for name in layout.used})
-    frame = pl.read_csv(
-        records.data,
-        has_header=False,
-        separator=text.separator,
-        quote_char=text.quote,
-        schema=dict.fromkeys(names, pl.String),
-        columns=[names.index(name) for name in layout.used],
-    )
-    if frame.height != records.lines.size:
-        raise DataError(
-            f"{path}:{records.lines[0]}: {records.lines.size} records from here on are read as "
-            f"{frame.height}: check the quotes and the separator {text.separator!r}"
-        )
-    return frame

@@ -13,11 +13,11 @@ from dnas.data.build import Source, open_or_build
 from dnas.data.config import DataConfig, SplitRule
 from dnas.data.criteo import criteo_source
 from dnas.data.file_source import BLOCK_BYTES
-from dnas.data.loader import StoreLoader
 from dnas.data.spec import DataSpec
 from dnas.data.split_cache import cached_splits
 from dnas.data.splits import Indices
 from dnas.data.store import Store
+from dnas.data.store_loader import StoreLoader
 from dnas.data.synthetic import SyntheticSource, SyntheticSpec
 from dnas.data.table import read_schema, table_source
 from dnas.errors import DataError

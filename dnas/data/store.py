@@ -15,33 +15,29 @@ however many jobs there are.
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from dnas.data.spec import DataSpec
 from dnas.errors import DataError, DnasError
-from dnas.files import read_json, write_json
+from dnas.files import read_json
 
-logger = logging.getLogger(__name__)
-
-FORMAT = "dnas.store/1"
+FORMAT = "dnas.store/2"
 MANIFEST = "manifest.json"
 LABELS, DENSE, IDS, PARTS = "labels.u8", "dense.f32", "ids.i32", "parts.u8"
 #: Codes of ``parts.u8``.
 PART_CODES = {"train": 0, "validation": 1, "test": 2}
 
-_CHUNK_BYTES = 32 << 20
-
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store is. ``content_hash`` is blake2b over the bytes of all columns in file order."""
+    """What a store is.
+
+    ``content_hash`` is blake2b over the blake2b digests of all columns in file order.
+    """
 
     data_set: str
     spec: DataSpec
@@ -186,117 +182,3 @@ class Store:
             ids=column(IDS, "<i4", (rows, len(spec.sparse_names))),
             parts=column(PARTS, "u1", (rows,)) if manifest.has_parts else None,
         )
-
-
-class StoreWriter:
-    """Writes the columns of a store into a folder, block by block.
-
-    Nothing reads the folder before :meth:`finish`, which writes the manifest last.
-
-    Args:
-        folder: An existing, empty folder.
-        n_dense: Numeric columns.
-        n_sparse: Categorical columns.
-        has_parts: Whether blocks bring part codes.
-    """
-
-    def __init__(self, folder: Path, *, n_dense: int, n_sparse: int, has_parts: bool) -> None:
-        self._folder = folder
-        self._n_dense = n_dense
-        self._n_sparse = n_sparse
-        names = [LABELS, DENSE, IDS, *([PARTS] if has_parts else [])]
-        self._files: dict[str, BinaryIO] = {}
-        for name in names:
-            self._files[name] = (folder / name).open("wb")
-        self.rows = 0
-        self.positives = 0
-
-    def append(
-        self,
-        labels: np.ndarray,
-        dense: np.ndarray,
-        ids: np.ndarray,
-        parts: np.ndarray | None = None,
-    ) -> None:
-        """Add rows.
-
-        Args:
-            labels: ``(rows,)`` of 0 and 1.
-            dense: ``(rows, n_dense)``.
-            ids: ``(rows, F)``.
-            parts: ``(rows,)`` codes, exactly when the store has parts.
-        """
-        rows = labels.shape[0]
-        assert dense.shape == (rows, self._n_dense), dense.shape
-        assert ids.shape == (rows, self._n_sparse), ids.shape
-        assert (parts is not None) == (PARTS in self._files)
-        self._write(LABELS, labels, "u1")
-        self._write(DENSE, dense, "<f4")
-        self._write(IDS, ids, "<i4")
-        if parts is not None:
-            self._write(PARTS, parts, "u1")
-        self.rows += rows
-        self.positives += int(labels.sum(dtype=np.int64))
-
-    def remap_ids(self, tables: list[np.ndarray | None]) -> None:
-        """Replace each id of feature f by ``tables[f][id]``; None leaves the feature as it is."""
-        if self._n_sparse == 0 or self.rows == 0 or all(table is None for table in tables):
-            return
-        self._files[IDS].flush()
-        shape = (self.rows, self._n_sparse)
-        ids = np.memmap(self._folder / IDS, dtype="<i4", mode="r+", shape=shape)
-        step = max(_CHUNK_BYTES // (4 * self._n_sparse), 1)
-        for start in range(0, self.rows, step):
-            block = np.array(ids[start : start + step])
-            for feature, table in enumerate(tables):
-                if table is not None:
-                    block[:, feature] = table[block[:, feature]]
-            ids[start : start + step] = block
-        ids.flush()
-
-    def finish(
-        self,
-        *,
-        data_set: str,
-        spec: DataSpec,
-        identity: dict[str, Any],
-        skipped_rows: int = 0,
-        skipped_examples: list[str] | None = None,
-    ) -> Manifest:
-        """Bring everything to the disk and write the manifest."""
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        manifest = Manifest(
-            data_set=data_set,
-            spec=spec,
-            rows=self.rows,
-            positives=self.positives,
-            has_parts=PARTS in self._files,
-            skipped_rows=skipped_rows,
-            skipped_examples=skipped_examples or [],
-            identity=identity,
-            content_hash=hash_files([self._folder / name for name in self._files]),
-        )
-        write_json(self._folder / MANIFEST, manifest.to_json())
-        return manifest
-
-    def close(self) -> None:
-        """Close the files, whole or not."""
-        for file in self._files.values():
-            file.close()
-
-    def _write(self, name: str, values: np.ndarray, dtype: str) -> None:
-        # Not ndarray.tofile: it reports a full disk without saying so.
-        self._files[name].write(np.ascontiguousarray(values, dtype=dtype).data)
-
-
-def hash_files(paths: list[Path]) -> str:
-    """32 hexadecimal digits of blake2b over the bytes of files, one after the other."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    return digest.hexdigest()

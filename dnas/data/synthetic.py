@@ -39,7 +39,7 @@ import numpy as np
 
 from dnas.data.config import DataConfig
 from dnas.data.spec import DataSpec
-from dnas.data.store import StoreWriter
+from dnas.data.store_writer import StoreWriter
 from dnas.errors import ConfigError
 
 _CHUNK_ROWS = 1 << 16

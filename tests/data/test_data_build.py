@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnas.data import DataConfig, Store, prepare
+from dnas.data import DataConfig, Store, prepare, store_writer
 from dnas.data.ahead import Ahead
 from dnas.data.build import store_folder
 from dnas.data.prepare import make_source
-from dnas.data.store import IDS, MANIFEST, StoreWriter, hash_files
+from dnas.data.store import IDS, MANIFEST
+from dnas.data.store_writer import StoreWriter, hash_files
 from dnas.errors import DataError
 from tests.data.raw_rows import ROOT, build, criteo_line, write_lines
 
 _BUILD = """
 import sys
 from dnas.data import DataConfig, prepare
-from dnas.data.store import StoreWriter
+from dnas.data.store_writer import StoreWriter
 append = StoreWriter.append
 def slow(self, *args):
     append(self, *args)
@@ -115,6 +116,32 @@ def test_a_failed_build_leaves_nothing(
     assert threading.active_count() < 10, "reading threads are still alive"
     monkeypatch.undo()
     assert build(cache, **flags).rows == 200
+
+
+def test_an_error_of_the_writing_thread_is_raised(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object, values: np.ndarray) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_writer._ColumnFile, "write", full)
+    threads = threading.active_count()
+    with pytest.raises(DataError, match=r"No space left .*--data_cache"):
+        build(tmp_path / "cache", data_set="criteo_kaggle", raw_data=str(raw))
+    assert folders(tmp_path / "cache") == []
+    assert threading.active_count() == threads
+
+
+def test_what_is_brought_to_the_disk_on_the_way_is_the_same(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"data_set": "criteo_kaggle", "raw_data": str(raw), "block_bytes": 1000}
+    whole = build(tmp_path / "a", **flags)
+    monkeypatch.setattr(store_writer, "_SYNC_BYTES", 100)
+    assert build(tmp_path / "b", **flags).manifest.content_hash == whole.manifest.content_hash
+    counted = build(tmp_path / "c", min_count=2, **flags)  # the ids are rewritten at the end
+    files = [counted.path / name for name in ("labels.u8", "dense.f32", "ids.i32")]
+    assert counted.manifest.content_hash == hash_files(files) != whole.manifest.content_hash
 
 
 def test_the_folder_belongs_to_one_content(raw: Path, tmp_path: Path) -> None:

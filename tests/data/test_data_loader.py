@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from itertools import chain
 
@@ -19,11 +21,13 @@ from dnas.data import (
     IterableLoader,
     Loader,
     PreparedData,
+    Store,
     StoreLoader,
     TensorBatch,
+    order,
     prepare,
+    store_loader,
 )
-from dnas.data.loader import epoch_order
 from dnas.errors import DataError
 
 ROWS = 103
@@ -59,8 +63,8 @@ def rows_of(data: PreparedData, batches: Iterator[ClickBatch]) -> list[list[int]
 
 
 def test_types_and_shapes(data: PreparedData) -> None:
-    for resident in (0, None):
-        batch = next(loader(data, resident_bytes=resident).batches(0, 1))
+    for window in (20, None):
+        batch = next(loader(data, window_rows=window).batches(0, 1))
         assert isinstance(batch, Batch)
         assert isinstance(batch.ids, torch.Tensor)
         assert (batch.dense.dtype, batch.dense.shape) == (torch.float32, (10, 13))
@@ -79,7 +83,7 @@ def test_types_and_shapes(data: PreparedData) -> None:
     batch_size=st.integers(1, 40),
     shuffle=st.booleans(),
     drop_last=st.booleans(),
-    resident=st.sampled_from([0, 1 << 30]),
+    window=st.sampled_from([None, 1, 25, 60]),
     cut=st.integers(0, 60),
     as_range=st.booleans(),
 )
@@ -89,7 +93,7 @@ def test_epochs_are_partitions_and_cuts_do_not_matter(
     batch_size: int,
     shuffle: bool,
     drop_last: bool,
-    resident: int,
+    window: int | None,
     cut: int,
     as_range: bool,
 ) -> None:
@@ -105,7 +109,7 @@ def test_epochs_are_partitions_and_cuts_do_not_matter(
             indices=indices,
             shuffle=shuffle,
             drop_last=drop_last,
-            resident_bytes=resident,
+            window_rows=window,
         )
 
     steps = len(make())
@@ -130,33 +134,56 @@ def test_epochs_are_partitions_and_cuts_do_not_matter(
             assert seen == sorted(seen)
 
 
-def test_where_the_columns_are_does_not_matter(data: PreparedData) -> None:
-    indices = data.splits["train"]
-    mapped = loader(data, indices=indices, resident_bytes=0)
-    memory = loader(data, indices=indices)
-    assert (mapped.resident, memory.resident) == (False, True)
-    assert rows_of(data, mapped.batches(0, 25)) == rows_of(data, memory.batches(0, 25))
-
-
+@pytest.mark.parametrize("window", [None, 40])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_columns_on_a_device_give_the_same_batches(data: PreparedData, shuffle: bool) -> None:
-    indices = data.splits["train"]
-    usual = loader(data, indices=indices, shuffle=shuffle)
+def test_where_the_columns_are_does_not_matter(
+    data: PreparedData, shuffle: bool, window: int | None
+) -> None:
+    options = {"indices": data.splits["train"], "shuffle": shuffle, "window_rows": window}
+    mapped = loader(data, **options)
+    in_memory = loader(
+        PreparedData(Store.open(data.store.path, memory_map=False), data.splits, {}), **options
+    )
     if torch.cuda.is_available():
-        moved = loader(data, indices=indices, shuffle=shuffle, device="cuda")
+        moved = loader(data, device="cuda", **options)
     else:  # the same code on tensors of the CPU
-        moved = loader(data, indices=indices, shuffle=shuffle)
-        dense, ids, labels = (np.array(column) for column in moved._columns)
-        moved._on_device = ClickBatch(
-            torch.from_numpy(dense), torch.from_numpy(ids), torch.from_numpy(labels).float()
-        )
+        moved = loader(data, **options)
+        moved._on_device = store_loader._resident(moved._columns, moved._indices)
     found = [batch.to(torch.device("cpu")) for batch in moved.batches(0, 25)]
-    assert rows_of(data, iter(found)) == rows_of(data, usual.batches(0, 25))
+    expected = rows_of(data, mapped.batches(0, 25))
+    assert rows_of(data, iter(found)) == expected
+    assert rows_of(data, in_memory.batches(0, 25)) == expected
     assert isinstance(found[0].ids, torch.Tensor)
     assert found[0].ids.dtype == torch.int64
     found[0].dense.zero_()
     again = next(moved.batches(0, 1)).to(torch.device("cpu"))
     assert again.dense.any(), "a batch is a view of the data"
+
+
+@pytest.mark.parametrize("as_range", [True, False])
+def test_the_system_is_told_what_will_be_read(
+    data: PreparedData, as_range: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: set[int] = set()  # rows, by the column of labels: a byte each
+
+    def advise(file: int, offset: int, length: int, advice: int) -> None:
+        if os.fstat(file).st_size == ROWS:
+            told.update(range(offset, offset + length))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    monkeypatch.setattr(order.WindowOrder.__init__, "__defaults__", (7,))  # rows of a chunk
+    indices = range(3, ROWS) if as_range else np.arange(3, ROWS, dtype=np.int32)
+    one = loader(data, 10, indices=indices, window_rows=20, drop_last=True)
+    used: set[int] = set()
+    for epoch in range(2):
+        for window in range(5):
+            step = epoch * len(one) + 2 * window
+            (rows,) = rows_of(data, one.batches(step, step + 1))
+            assert set(rows) <= told, "rows were read that were not announced"
+            used.update(rows)
+            if (epoch, window) == (0, 0):
+                assert len(told) <= 2 * 20 + 4  # this window and the next, no more
+    assert used <= told <= set(range(3, ROWS))
 
 
 def test_epochs_and_seeds_differ(data: PreparedData) -> None:
@@ -169,11 +196,46 @@ def test_epochs_and_seeds_differ(data: PreparedData) -> None:
     assert rows_of(data, one.batches(0, steps)) == first
 
 
-def test_the_order_is_uniform() -> None:
-    counts = np.zeros((4, 4))
-    for epoch in range(2000):
-        counts[np.arange(4), epoch_order(4, 1, epoch)] += 1
-    assert np.abs(counts / 2000 - 0.25).max() < 0.05
+@pytest.mark.parametrize("window", [None, 40])
+def test_batches_made_ahead_for_a_gpu_are_the_same(
+    data: PreparedData, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = []
+    if not torch.cuda.is_available():  # all of it but the copy
+
+        def pin(batch: ClickBatch, device: torch.device) -> ClickBatch:
+            pinned.append(threading.current_thread().name)
+            return batch
+
+        monkeypatch.setattr(store_loader, "_pinned", pin)
+    options = {"window_rows": window}
+    if torch.cuda.is_available():
+        options |= {"device": "cuda", "resident_bytes": 0}
+    one = loader(data, **options)
+    expected = rows_of(data, loader(data, window_rows=window).batches(3, 40))
+    found = [batch.to(torch.device("cpu")) for batch in one._staged(3, 40)]
+    assert rows_of(data, iter(found)) == expected
+    threads = threading.active_count()
+    run = one._staged(0, 40)
+    first = next(run).to(torch.device("cpu"))
+    assert threading.active_count() == threads + 1
+    run.close()  # what leaving a for loop does
+    assert threading.active_count() == threads
+    assert rows_of(data, iter([first])) == rows_of(data, one.batches(0, 1))
+    assert set(pinned) <= {"dnas-ahead"}
+
+
+def test_batches_for_a_gpu_are_staged_when_the_data_do_not_fit(
+    data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loader(data)
+    calls = []
+    monkeypatch.setattr(one, "_staged", lambda start, stop: calls.append((start, stop)) or iter(()))
+    list(one.batches(0, 2))
+    assert calls == []
+    one._device = torch.device("cuda")
+    list(one.batches(0, 2))
+    assert calls == [(0, 2)]
 
 
 def test_too_large_batches_name_the_flag(data: PreparedData) -> None:
@@ -184,6 +246,8 @@ def test_too_large_batches_name_the_flag(data: PreparedData) -> None:
         loader(data, 0)
     with pytest.raises(DataError, match="seed=-1"):
         loader(data, seed=-1)
+    with pytest.raises(DataError, match="window_rows=0: must be at least 1"):
+        loader(data, window_rows=0)
     with pytest.raises(DataError, match="no rows"):
         loader(data, indices=range(0))
     with pytest.raises(DataError, match="steps begin at 0"):

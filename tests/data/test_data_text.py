@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnas.data import text as text_module
-from dnas.data.text import TextFormat, read_header, read_records
+from dnas.data.records import TextFormat
+from dnas.data.text import read_header, read_records
 from dnas.errors import DataError
 
 COMMA = TextFormat(",", '"', fields=3, header=False)

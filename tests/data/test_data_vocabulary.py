@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnas.data.vocabulary import HashEncoder, VocabularyEncoder, mix64, text_key
+from dnas.data.keys import mix64, text_key
+from dnas.data.vocabulary import HashEncoder, VocabularyEncoder
 
 
 def first_appearance(values: list) -> list[int]:
@@ -27,10 +28,10 @@ def test_mix64_is_splitmix64() -> None:
 def test_text_keys_are_blake2b() -> None:
     digest = hashlib.blake2b("é".encode(), digest_size=8).digest()
     assert text_key("é") == int.from_bytes(digest, "little")
-    encoder = HashEncoder(1000)
+    encoder = HashEncoder(1000, features=1)
     column = pl.Series(["é", "a", "é"])
     expected = mix64(np.array([text_key(t) for t in column], dtype=np.uint64)) % np.uint64(1000)
-    assert encoder.encode(column).tolist() == expected.tolist()
+    assert encoder.encode([column])[:, 0].tolist() == expected.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -39,38 +40,38 @@ def test_text_keys_are_blake2b() -> None:
     st.booleans(),
 )
 def test_ids_by_first_appearance(blocks: list[list[int]], text: bool) -> None:
-    encoder = VocabularyEncoder()
+    encoder = VocabularyEncoder(1, features=1)
     found: list[int] = []
     for block in blocks:
         column = pl.Series([f"{v}" for v in block], dtype=pl.String) if text else None
-        keys = np.array(block, dtype=np.uint64)
-        found += encoder.encode(keys if column is None else column).tolist()
+        keys = np.array(block, dtype=np.uint64)[:, None]
+        found += encoder.encode(keys if column is None else [column])[:, 0].tolist()
     values = [value for block in blocks for value in block]
     assert found == first_appearance(values)
-    assert encoder.cardinality == max(len(set(values)), 1)
+    assert encoder.cardinalities == (max(len(set(values)), 1),)
     assert encoder.remap() is None
 
 
 def test_many_keys_and_growth() -> None:
     rng = np.random.default_rng(0)
-    encoder = VocabularyEncoder()
+    encoder = VocabularyEncoder(1, features=1)
     blocks = [rng.integers(0, 60_000, 20_000).astype(np.uint64) for _ in range(6)]
-    found = np.concatenate([encoder.encode(block) for block in blocks])
+    found = np.concatenate([encoder.encode(block[:, None])[:, 0] for block in blocks])
     values = np.concatenate(blocks)
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     np.testing.assert_array_equal(found, rank[inverse])
-    assert encoder.cardinality == first.size
+    assert encoder.cardinalities == (first.size,)
 
 
 @pytest.mark.parametrize("min_count", [2, 3])
 def test_threshold(min_count: int) -> None:
     values = ["c", "a", "b", "a", "c", "a", "d"]
-    encoder = VocabularyEncoder(min_count)
-    parts = [encoder.encode(pl.Series(values[:3])), encoder.encode(pl.Series(values[3:]))]
-    table = encoder.remap()
-    assert table is not None
-    ids = table[np.concatenate(parts)].tolist()
+    encoder = VocabularyEncoder(min_count, features=1)
+    parts = [encoder.encode([pl.Series(part)])[:, 0] for part in (values[:3], values[3:])]
+    tables = encoder.remap()
+    assert tables is not None
+    ids = tables[0][np.concatenate(parts)].tolist()
     expected = {2: [1, 2, 0, 2, 1, 2, 0], 3: [0, 1, 0, 1, 0, 1, 0]}[min_count]
     assert ids == expected
-    assert encoder.cardinality == {2: 3, 3: 2}[min_count]
+    assert encoder.cardinalities == ({2: 3, 3: 2}[min_count],)
