@@ -6,6 +6,7 @@ notes its peak resident memory, everything included, as a multiple of the weight
 more of them, in turns with steps of a supernet with tables of 20,000 rows.
 
     python benchmarks/full_criteo.py --json FILE
+    python benchmarks/full_criteo.py --rows 1000000 --optimizers sgd
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def measure(settings: argparse.Namespace, optimizer: str) -> dict[str, float]:
         precision=settings.precision,
         step_mode=settings.step_mode,
     )
-    rows = tuple(max(int(count * settings.scale), 1) for count in CRITEO_KAGGLE)
-    full = replace(small, rows=rows)
+    full = replace(small, rows=settings.rows or CRITEO_KAGGLE)
     begun = time.perf_counter()
     search = SupernetSteps("emb_card", full, make_batches(full))
     built = time.perf_counter() - begun
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", help="or bfloat16")
     parser.add_argument("--step_mode", default="eager", help="or, on a GPU, cuda_graph")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the cardinalities, for a try")
+    parser.add_argument("--rows", type=int, help="ids of every feature, instead of Criteo's")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the optimizer, in a process of its own
     settings = parser.parse_args()

@@ -96,7 +96,7 @@ class Problem:
     def loader(self, split: str) -> Any:
         return self.data.loader(split, BATCH, shuffle=True, seed=self.seed, drop_last=True)
 
-    def search(self) -> tuple[Architecture, float]:
+    def search(self, weights_sampling: str) -> tuple[Architecture, float]:
         """The most likely architecture and the seconds it took."""
         seed_everything(derive_seed(self.seed, "search"))
         net = self.setting.space.make_supernet(self.setting.config, self.data.spec)
@@ -116,6 +116,7 @@ class Problem:
             use_hw_cost=True,
             cost_coef=self.setting.cost_coef,
             cost_metric=self.setting.space.default_cost,
+            weights_sampling=weights_sampling,
             seed=self.seed,
             log_every_steps=200,
         ).train_dnas()
@@ -173,7 +174,7 @@ def share(values: list[int], at_most: int) -> float:
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One seed of one problem."""
     problem = Problem(SETTINGS[name], seed, arguments.rows, arguments.cache)
-    found, seconds = problem.search()
+    found, seconds = problem.search(arguments.weights_sampling)
     rival, tried = problem.random_search(seconds)
     line = {
         "space": name,
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--weights_sampling", choices=("soft", "hard"), default="soft")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", default="data_cache", help="folder of built data stores")
     parser.add_argument("--json", help="also write all figures to this file")

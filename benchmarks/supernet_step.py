@@ -77,6 +77,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", help="or bfloat16")
     parser.add_argument("--step_mode", default="eager", help="or, on a GPU, cuda_graph")
+    parser.add_argument("--no_kept_memory", action="store_true", help="see training/allocator.py")
+    parser.add_argument("--weights_sampling", default="soft", help="or hard")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     settings = parser.parse_args()
     spaces = settings.spaces.split(",")
@@ -85,7 +87,8 @@ def main() -> None:
         parser.error(f"--spaces: unknown {unknown}; there are {', '.join(SPACES)}")
     logging.basicConfig(level="ERROR")
     torch.set_num_threads(settings.threads)
-    keep_freed_memory()  # as every job does
+    if not settings.no_kept_memory:
+        keep_freed_memory()  # as every job does
     shape = Shape(
         batch=settings.batch,
         rows=settings.rows,
@@ -93,6 +96,7 @@ def main() -> None:
         device=settings.device,
         precision=settings.precision,
         step_mode=settings.step_mode,
+        search=(("weights_sampling", settings.weights_sampling),),
     )
     sys.stdout.write(
         "| space | weights / plain | theta / plain | plain ms | weights ms | theta ms | calls "
