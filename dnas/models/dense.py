@@ -34,6 +34,8 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         ``(B, out)``.
     """
+    if not torch.is_grad_enabled():
+        return torch.relu(torch.nn.functional.linear(x, weight, bias))
     out: Tensor = _LinearReLU.apply(*autocast_to([x, weight, bias]))
     return out
 

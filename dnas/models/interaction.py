@@ -41,11 +41,20 @@ class DotInteraction(nn.Module):
         """``(B, D)`` and ``(B, F, D)`` to ``(B, output_width)``."""
         vectors = torch.cat([x.unsqueeze(1), embeddings], dim=1)  # (B, F + 1, D)
         (t,) = autocast_to([vectors])
-        return torch.cat([x, _PairwiseDots.apply(t, self.flat, self.flat_mirrored)], dim=1)
+        if torch.is_grad_enabled():
+            dots = _PairwiseDots.apply(t, self.flat, self.flat_mirrored)
+        else:
+            dots = pairwise_dots(t, self.flat)
+        return torch.cat([x, dots], dim=1)
+
+
+def pairwise_dots(t: Tensor, flat: Tensor) -> Tensor:
+    """Entries ``flat`` of ``T T^T`` for each row, ``(B, F + 1, D)`` to ``(B, len(flat))``."""
+    return torch.bmm(t, t.transpose(1, 2)).flatten(1).index_select(1, flat)
 
 
 class _PairwiseDots(torch.autograd.Function):
-    """Entries ``flat`` of ``Z = T T^T``.
+    """``pairwise_dots`` with a backward pass of its own.
 
     With G the gradient of Z, filled up symmetrically, that of T is ``(G + G^T) T``: one product,
     where autograd takes one for each factor.
@@ -54,7 +63,7 @@ class _PairwiseDots(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, t: Tensor, flat: Tensor, mirrored: Tensor) -> Tensor:
         ctx.save_for_backward(t, flat, mirrored)
-        return torch.bmm(t, t.transpose(1, 2)).flatten(1).index_select(1, flat)
+        return pairwise_dots(t, flat)
 
     @staticmethod
     @once_differentiable

@@ -114,6 +114,14 @@ def table_gradient(
     fixed_shape: bool,
 ) -> Tensor:
     """The sparse gradient ``shape`` of a table from that of the bags ``(N, D)``; see above."""
+    if rows.numel() == 0:  # all bags are empty
+        return torch.sparse_coo_tensor(
+            rows.new_empty((1, 0), dtype=torch.int64),
+            gradient.new_empty((0, shape[1])),
+            shape,
+            is_coalesced=True,
+            check_invariants=False,
+        )
     ordered, order = torch.sort(rows.reshape(-1), stable=True)
     if offsets is None:
         bag = order if rows.dim() == 1 else order // rows.shape[1]
@@ -178,4 +186,4 @@ def coalesce_gradient(parameter: Tensor) -> Tensor:
 
 def real_rows(rows: Tensor) -> Tensor:
     """``(n,)`` bool: which entries of a gradient from :func:`look_up` are not padding."""
-    return F.pad(rows[1:] > rows[:-1], (1, 0), value=True)
+    return F.pad(rows[1:] > rows[:-1], (1, 0), value=True)[: len(rows)]

@@ -146,7 +146,7 @@ class TableAdam(TableOptimizer):
 
     def _new_state(self, table: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {
-            "step": torch.zeros((), device=table.device),
+            "steps": torch.zeros((), device=table.device),
             "exp_avg": torch.zeros_like(table),
             "exp_avg_sq": torch.zeros_like(table),
         }
@@ -154,7 +154,7 @@ class TableAdam(TableOptimizer):
     def _change(
         self, state: dict[str, Tensor], group: dict[str, Any], rows: Tensor, values: Tensor
     ) -> Tensor:
-        state["step"] += 1
+        state["steps"] += 1
         real = real_rows(rows).unsqueeze(1)
         moments = []
         for name, beta, new in zip(
@@ -163,7 +163,7 @@ class TableAdam(TableOptimizer):
             old = take_rows(state[name], rows)
             change = (new - old).mul_(1 - beta) * real
             add_rows_(state[name], rows, change)
-            moments.append((old + change) / (1 - beta ** state["step"]))
+            moments.append((old + change) / (1 - beta ** state["steps"]))
         mean, square = moments
         return mean.div_(square.sqrt_().add_(group["eps"])).mul_(-group["lr"]) * real
 

@@ -123,3 +123,12 @@ def test_chain_and_json():
     assert chain(13, (1024, 512), 32) == (13, 1024, 512, 32)
     assert chain(13, (), 32) == (13, 32)
     assert DLRMSpec(**spec().to_json()) == spec()
+
+
+def test_a_model_can_be_exported():
+    """Functions with a backward pass of their own are for training: a served model has none."""
+    model = DLRM(DLRMSpec(bottom=(2, 6, 4), top=(5,), rows=(7, 3), dims=(4, 2))).eval()
+    inputs = torch.randn(3, 2), torch.tensor([[6, 0], [1, 2], [3, 1]])
+    with torch.no_grad():
+        exported = torch.export.export(model, inputs)
+        torch.testing.assert_close(exported.module()(*inputs), model(*inputs))

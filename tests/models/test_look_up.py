@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dnas.models.look_up import coalesce_gradient, look_up, real_rows
 from dnas.training.clipping import clip_grad_norm
+from dnas.training.optim import OptimizerSet
 
 R, D = 23, 5
 
@@ -122,3 +123,23 @@ def test_a_frozen_table_gets_no_gradient_but_weights_do():
 def test_rows_beyond_the_table_are_refused():
     with pytest.raises(RuntimeError):
         look_up(torch.randn(3, 2), torch.tensor([[3]]))
+
+
+@pytest.mark.parametrize("fixed_shape", [False, True])
+def test_a_batch_of_empty_bags(fixed_shape):
+    table = nn.Parameter(torch.randn(R, D))
+    rows, offsets = torch.empty(0, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
+    out = look_up(table, rows, offsets=offsets, fixed_shape=fixed_shape)
+    assert torch.equal(out, torch.zeros(3, D))
+    out.sum().backward()
+    optimizer = OptimizerSet(
+        torch.optim.Adam,
+        [{"params": [table]}],
+        [0.1],
+        init_params={"weight_decay": 0.1},
+        sparse={id(table)},
+    )
+    before = table.detach().clone()
+    clip_grad_norm([table], 1.0)
+    optimizer.step()
+    assert torch.equal(table.detach(), before)
