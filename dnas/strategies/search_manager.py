@@ -80,16 +80,7 @@ class SearchManager(SearchSetup):
         )
 
     def run_one_dnas_step(self, batch: Batch, kind: str, tau: float) -> Tensor:
-        """One step of the weights or of theta.
-
-        Args:
-            batch: All rows, also when several processes compute a share of them each.
-            kind: ``"weights"`` or ``"theta"``.
-            tau: Temperature of the soft sample.
-
-        Returns:
-            The task loss, detached.
-        """
+        """One step as it is, whatever the ``step_mode``; see ``dnas.strategies.search_step``."""
         return self.one_step(batch, kind, tau)
 
     def sample_archs(self, count: int, phase: int) -> list[SampledArchitecture]:
