@@ -16,6 +16,7 @@ setup(
     install_requires=[
         "filelock>=3.16",
         "matplotlib>=3.9",
+        "numba>=0.61",
         "numpy>=2.0",
         "pandas>=2.2",
         "polars>=1.30",

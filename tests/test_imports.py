@@ -1,7 +1,8 @@
 """What the jobs of a search import when they start, and above all what they do not.
 
 A process that forks jobs must have one thread. Libraries that parse raw files start some when they
-are imported, so they wait until there is a file to parse; those that draw belong to reports.
+are imported, or take long, so they wait until there is a file to parse; those that draw belong to
+reports.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LATE = ("matplotlib", "pandas", "polars", "pyarrow", "scipy", "seaborn")
+LATE = ("matplotlib", "numba", "pandas", "polars", "pyarrow", "scipy", "seaborn")
 
 #: Runs code, then prints what was imported of LATE, each with the frames that led there, and the
 #: names of the threads.
@@ -74,6 +75,6 @@ def test_only_building_a_store_parses(tmp_path: Path) -> None:
         f"prepare(DataConfig(data_set='adult', data_cache={str(tmp_path)!r}))"
     )
     found, _ = after(code)
-    assert set(found) >= {"polars", "pyarrow"}, "the check below would show nothing"
+    assert set(found) >= {"numba", "polars", "pyarrow"}, "the check below would show nothing"
     found, _ = after(code)
     assert not found, told(found)

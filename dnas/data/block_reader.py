@@ -1,33 +1,38 @@
-"""Blocks of text to blocks of values."""
+"""Files of text to blocks of values."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from dnas.data.ahead import Ahead
 from dnas.data.columns import Block, convert
+from dnas.data.kernels import PADDING
 from dnas.data.layout import DenseRule, Layout
 from dnas.data.plain_rows import PlainReader, PlainRows
-from dnas.data.records import TextFormat, split_plain
-from dnas.data.text import Records
+from dnas.data.records import Lines, TextFormat, split_plain
+from dnas.data.text import Blanks, Records, check, read_lines, read_records
+from dnas.data.vocabulary import hash_ids
 from dnas.errors import DataError
 
 
 class BlockReader:
-    """Reads the records of one file.
+    """Reads one file.
 
-    A layout of plain integers has a reader of its own, which leaves the rows that are written in
-    any other way to the general one. The result is the same.
+    Rows of plain integers have a reader of their own, which leaves the rows that are written in any
+    other way to the general one. The result is the same.
 
     Args:
-        path: The file, for messages.
+        path: The file.
         names: All its columns.
         text: How it is written.
         layout: What the columns are.
         rule: The transform of numbers.
+        buckets: Of hashed ids, which are made here where that is faster; None: there are none.
     """
 
     def __init__(
@@ -37,51 +42,61 @@ class BlockReader:
         text: TextFormat,
         layout: Layout,
         rule: DenseRule,
+        buckets: int | None = None,
     ) -> None:
         self._path, self._names, self._text = path, names, text
-        self._layout, self._rule = layout, rule
+        self._layout, self._rule, self._buckets = layout, rule, buckets
         self._plain: PlainReader | None = None
-        if text.quote is None and PlainReader.suits(layout):
-            self._plain = PlainReader(names, layout, rule)
+        if not text.header and PlainReader.suits(names, text, layout):
+            self._plain = PlainReader(text, layout, rule, buckets)
 
-    def read(self, records: Records) -> Block:
-        """Check and convert a block; its malformed rows include those of ``records``."""
-        ends = self._field_ends(records)
-        if self._plain is None or ends is None:
-            block = self._convert(records)
-        else:
-            block = self._mend(self._plain.read(records.data, ends), records, ends)
-        return dataclasses.replace(block, bad=[*records.bad, *block.bad])
+    def read(self, block_bytes: int) -> Iterator[Block]:
+        """Check and convert the file in blocks of so many bytes, which are read by a thread."""
+        if self._plain is None:
+            records = read_records(self._path, self._text, block_bytes=block_bytes)
+            with Ahead(records) as parts:
+                for part in parts:
+                    yield self._convert(part)
+            return
+        lines = read_lines(self._path, self._text, block_bytes=block_bytes, padding=PADDING)
+        blanks = Blanks()
+        with Ahead(lines) as pieces:
+            for piece in pieces:
+                block = self._mend(piece, self._plain.read(piece), blanks)
+                if block is not None:
+                    yield block
 
-    def _field_ends(self, records: Records) -> np.ndarray | None:
-        """Positions of the ends of all fields; None where only the general reader will do."""
-        if self._plain is None or not records.lines.size or not records.data.isascii():
-            return None
-        if records.field_ends is not None:
-            return records.field_ends
-        return split_plain(records.data, self._text, 1).field_ends
-
-    def _mend(self, rows: PlainRows, records: Records, ends: np.ndarray) -> Block:
+    def _mend(self, lines: Lines, rows: PlainRows, blanks: Blanks) -> Block | None:
         """Have the general reader read the rows that are not plain."""
         kept = rows.plain
-        if kept.all():
-            return Block(rows.labels, rows.dense, rows.keys, None, [], kept)
         odd = np.flatnonzero(~kept)
-        last = ends[:, -1] + 1
-        first = np.concatenate(([0], last[:-1]))
-        pieces = zip(first[odd].tolist(), last[odd].tolist(), strict=True)
-        data = b"".join(records.data[start:stop] for start, stop in pieces)
-        block = self._convert(Records(data, records.lines[odd], []))
-        places = odd[block.kept]
+        first = np.concatenate(([0], rows.ends[:-1]))[odd]
+        pieces = zip(first.tolist(), rows.ends[odd].tolist(), strict=True)
+        data = b"".join(lines.data[start:stop] for start, stop in pieces)
+        split = split_plain(data, self._text, 1)
+        split = dataclasses.replace(split, lines=lines.line + odd)
+        plain = np.flatnonzero(kept)
+        last = lines.line + int(plain[-1]) if plain.size else 0
+        records = blanks.hold(check(split, self._text, False, last), bool(plain.size))
+        if records is None:
+            return None
+        if not odd.size:
+            return Block(rows.labels, rows.dense, rows.sparse, None, records.bad, kept)
+        block = self._convert(records)
+        assert isinstance(block.sparse, np.ndarray)
+        places = (records.lines - lines.line)[block.kept]
         rows.labels[places] = block.labels
         rows.dense[places] = block.dense
-        rows.keys[places] = block.sparse
+        rows.sparse[places] = (
+            block.sparse if self._buckets is None else hash_ids(block.sparse, self._buckets)
+        )
         kept[places] = True
-        return Block(rows.labels[kept], rows.dense[kept], rows.keys[kept], None, block.bad, kept)
+        return Block(rows.labels[kept], rows.dense[kept], rows.sparse[kept], None, block.bad, kept)
 
     def _convert(self, records: Records) -> Block:
         frame = self._parse(records)
-        return convert(frame, records.lines, self._layout, self._rule)
+        block = convert(frame, records.lines, self._layout, self._rule)
+        return dataclasses.replace(block, bad=[*records.bad, *block.bad])
 
     def _parse(self, records: Records) -> pl.DataFrame:
         """The used columns of a block of text, as strings."""

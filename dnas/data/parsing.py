@@ -22,7 +22,7 @@ from dnas.data.layout import Layout
 from dnas.data.records import TextFormat
 from dnas.data.spec import DataSpec
 from dnas.data.store_writer import StoreWriter
-from dnas.data.text import read_header, read_records
+from dnas.data.text import read_header
 from dnas.data.vocabulary import make_encoder
 from dnas.errors import DataError
 
@@ -84,10 +84,9 @@ def _blocks(source: FileSource, path: Path) -> Iterator[Block]:
         return
     names, text = _text_format(source, path)
     _check_columns(path, names, source.layout)
-    reader = BlockReader(path, names, text, source.layout, source.rule)
-    with Ahead(read_records(path, text, block_bytes=source.block_bytes)) as parts:
-        for records in parts:
-            yield reader.read(records)
+    buckets = source.ids.buckets if source.ids.kind == "hash" else None
+    reader = BlockReader(path, names, text, source.layout, source.rule, buckets)
+    yield from reader.read(source.block_bytes)
 
 
 def _text_format(source: FileSource, path: Path) -> tuple[tuple[str, ...], TextFormat]:

@@ -56,7 +56,7 @@ def _split_whole(data: bytes, text: TextFormat, line: int, end: bool) -> RawBloc
         return None
     is_newline = array[:used] == NEWLINE
     marks = np.flatnonzero((is_newline | (array[:used] == separator)) & outside[:used])
-    ends, separators, _ = count_fields(marks, is_newline[marks], text.fields)
+    ends, separators = count_fields(marks, is_newline[marks])
     starts = np.concatenate(([0], ends[:-1])) if ends.size else ends
     if (ends - starts).max(initial=0) > QUOTED_RECORD_BYTES:
         return None

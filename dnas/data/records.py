@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dnas.data.kernels import count_lines
+
 NEWLINE = 10
 
 
@@ -39,8 +41,6 @@ class RawBlock:
         faults: What is wrong with a faulty record.
         used: Bytes of ``data`` that records take up.
         next_line: Line behind the last record.
-        field_ends: ``(records, fields)`` positions of the ends of all fields; None when some record
-            has another number of fields.
     """
 
     data: bytes
@@ -51,7 +51,43 @@ class RawBlock:
     faults: dict[int, str]
     used: int
     next_line: int
-    field_ends: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines, which are records, of text without quotes; not yet looked into.
+
+    Attributes:
+        data: Text, the lines first. There are some bytes behind them.
+        used: Bytes that the lines take up.
+        rows: Number of lines.
+        line: Number of the first one.
+    """
+
+    data: bytes
+    used: int
+    rows: int
+    line: int
+
+    @property
+    def next_line(self) -> int:
+        """Number of the line behind the last one."""
+        return self.line + self.rows
+
+
+def cut_lines(data: bytes, line: int, padding: int) -> Lines:
+    """Take the whole lines at the start of text.
+
+    Args:
+        data: Text.
+        line: Number of its first line.
+        padding: Bytes there must be behind the lines.
+    """
+    used = data.rfind(b"\n") + 1
+    rows = count_lines(np.frombuffer(data, np.uint8), used)
+    if len(data) - used < padding:
+        data += bytes(padding)
+    return Lines(data, used, rows, line)
 
 
 def split_plain(data: bytes, text: TextFormat, line: int) -> RawBlock:
@@ -68,7 +104,7 @@ def split_plain(data: bytes, text: TextFormat, line: int) -> RawBlock:
     is_mark = array == ord(text.separator)
     is_mark |= is_newline
     marks = np.flatnonzero(is_mark)
-    ends, separators, field_ends = count_fields(marks, is_newline[marks], text.fields)
+    ends, separators = count_fields(marks, is_newline[marks])
     return RawBlock(
         data=data,
         starts=np.concatenate(([0], ends[:-1])) if ends.size else ends,
@@ -78,24 +114,15 @@ def split_plain(data: bytes, text: TextFormat, line: int) -> RawBlock:
         faults={},
         used=used,
         next_line=line + int(ends.size),
-        field_ends=field_ends,
     )
 
 
-def count_fields(
-    marks: np.ndarray, is_end: np.ndarray, fields: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Ends of records, the separators in each, and ``RawBlock.field_ends``.
+def count_fields(marks: np.ndarray, is_end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of records, and the separators in each.
 
     Args:
         marks: Ascending positions of all separators and record ends; the last is an end.
         is_end: Which of them are ends.
-        fields: How many fields most records have.
     """
-    if marks.size % fields == 0:
-        table = is_end.reshape(-1, fields)
-        if table[:, -1].all() and np.count_nonzero(is_end) == table.shape[0]:
-            field_ends = marks.reshape(-1, fields)
-            return field_ends[:, -1] + 1, np.full(table.shape[0], fields - 1), field_ends
     rank = np.flatnonzero(is_end)
-    return marks[rank] + 1, np.diff(rank, prepend=-1) - 1, None
+    return marks[rank] + 1, np.diff(rank, prepend=-1) - 1

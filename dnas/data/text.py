@@ -2,32 +2,33 @@
 
 Parsers of CSV are fast or strict, seldom both: most of them pad short rows and cut long ones in
 silence. Here the separators and line ends of a block are found by numpy before the block goes to
-a parser, so that a row with the wrong number of fields is found with its line number. When all rows
-have as many as they should, which is nearly always so, the positions also save the parser the
-search. Memory is bounded by the block, not by the file.
+a parser, so that a row with the wrong number of fields is found with its line number. Memory is
+bounded by the block, not by the file.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from dnas.data.bad_rows import BadRow, shorten
 from dnas.data.quoted_records import split_quoted
-from dnas.data.records import RawBlock, TextFormat, split_plain
+from dnas.data.records import Lines, RawBlock, TextFormat, cut_lines, split_plain
 from dnas.errors import DataError
 
 #: A header is not longer than this.
 HEADER_BYTES = 1 << 20
 #: A line longer than this is no line of a click log.
 RECORD_BYTES = 64 << 20
+
+Cut = TypeVar("Cut", RawBlock, Lines)
 
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 
@@ -40,14 +41,11 @@ class Records:
         data: Records with the right number of fields, each ended by a line feed; UTF-8.
         lines: ``(rows,)`` int64 line at which each record begins, from 1.
         bad: Records that were left out of ``data``.
-        field_ends: ``(rows, fields)`` position of the end of each field of ``data``, when it is
-            ASCII text without quotes; else None.
     """
 
     data: bytes
     lines: np.ndarray
     bad: list[BadRow]
-    field_ends: np.ndarray | None = None
 
 
 @contextmanager
@@ -110,11 +108,43 @@ def read_records(path: Path, text: TextFormat, *, block_bytes: int) -> Iterator[
     Raises:
         DataError: The file cannot be read, or is no text.
     """
+
+    def split(data: bytes, line: int, end: bool) -> RawBlock:
+        if text.quote is not None and text.quote.encode() in data:
+            return split_quoted(data, text, line, end)
+        return split_plain(data, text, line)
+
+    skip = text.header
+    blanks = Blanks()
+    for block in _cut(path, block_bytes, split):
+        records = blanks.hold(check(block, text, skip))
+        skip = skip and block.ends.size == 0
+        if records is not None:
+            yield records
+
+
+def read_lines(path: Path, text: TextFormat, *, block_bytes: int, padding: int) -> Iterator[Lines]:
+    """As :func:`read_records`, for text without quotes and header, without looking at the records.
+
+    Args:
+        path: The file.
+        text: How it is written.
+        block_bytes: Bytes of text read at a time.
+        padding: Bytes there must be behind the lines of a block.
+
+    Raises:
+        DataError: The file cannot be read, or is no text.
+    """
+    assert text.quote is None
+    assert not text.header
+    return _cut(path, block_bytes, lambda data, line, end: cut_lines(data, line, padding))
+
+
+def _cut(path: Path, block_bytes: int, split: Callable[[bytes, int, bool], Cut]) -> Iterator[Cut]:
+    """The blocks of a file; ``split`` takes text, its line, and whether nothing follows."""
     tail = b""
     line = 1
-    skip = text.header
     start = True
-    blanks: list[BadRow] = []  # they are malformed only if something follows
     with open_bytes(path) as stream:
         while True:
             chunk = stream.read(block_bytes)
@@ -125,10 +155,7 @@ def read_records(path: Path, text: TextFormat, *, block_bytes: int) -> Iterator[
                 start = False
             if end and data and not data.endswith(b"\n"):
                 data += b"\n"
-            if text.quote is not None and text.quote.encode() in data:
-                block = split_quoted(data, text, line, end)
-            else:
-                block = split_plain(data, text, line)
+            block = split(data, line, end)
             tail = data[block.used :]
             if len(tail) > RECORD_BYTES:
                 raise DataError(
@@ -136,24 +163,54 @@ def read_records(path: Path, text: TextFormat, *, block_bytes: int) -> Iterator[
                     "not a text file? see --raw_data"
                 )
             line = block.next_line
-            records, trailing = _check(block, text, skip)
-            skip = skip and block.ends.size == 0
-            if records.bad or records.lines.size:
-                records = dataclasses.replace(records, bad=blanks + records.bad)
-                blanks = trailing
-                yield records
-            else:
-                blanks += trailing
+            yield block
             if end:
                 return
 
 
-def _check(block: RawBlock, text: TextFormat, skip_first: bool) -> tuple[Records, list[BadRow]]:
-    """Leave out what is malformed; the second value is the blank lines at the very end."""
+class Blanks:
+    """Holds blank lines back until something follows them, which makes them malformed."""
+
+    def __init__(self) -> None:
+        self._held: list[BadRow] = []
+
+    def hold(self, checked: tuple[Records, list[BadRow]], follows: bool = False) -> Records | None:
+        """Take a block.
+
+        Args:
+            checked: What :func:`check` made of it.
+            follows: Whether it has rows besides those.
+
+        Returns:
+            The block, with the blank lines before it; None when there is nothing in it.
+        """
+        records, trailing = checked
+        if not (follows or records.bad or records.lines.size):
+            self._held += trailing
+            return None
+        records = dataclasses.replace(records, bad=self._held + records.bad)
+        self._held = trailing
+        return records
+
+
+def check(
+    block: RawBlock, text: TextFormat, skip_first: bool, last: int = 0
+) -> tuple[Records, list[BadRow]]:
+    """Leave out what is malformed.
+
+    Args:
+        block: Records.
+        text: How they are written.
+        skip_first: Whether the first one is no record.
+        last: A line before which all blank lines are malformed.
+
+    Returns:
+        The records, and the blank lines at the very end.
+    """
     data = block.data[: block.used]
-    if block.field_ends is not None and not skip_first and b"\r" not in data and data.isascii():
-        return Records(data, block.lines, [], block.field_ends), []
     good = block.separators == text.fields - 1
+    if good.all() and not skip_first and b"\r" not in data and data.isascii():
+        return Records(data, block.lines, []), []
     if skip_first and good.size:
         good[0] = False
     bad: list[BadRow] = []
@@ -173,7 +230,7 @@ def _check(block: RawBlock, text: TextFormat, skip_first: bool) -> tuple[Records
         )
         bad.append(BadRow(number, reason))
     lines = block.lines[good].astype(np.int64)
-    last = max([int(lines[-1]) if lines.size else 0, *(row.line for row in bad)])
+    last = max([last, int(lines[-1]) if lines.size else 0, *(row.line for row in bad)])
     bad += [row for row in blanks if row.line < last]
     if not good.all():
         keep = np.repeat(good, block.ends - block.starts)

@@ -17,17 +17,14 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from dnas.data.key_table import KeyTable
-from dnas.data.keys import hash_ids, text_key
+from dnas.data.kernels import hash_keys
+from dnas.data.key_table import CHUNK_KEYS, KeyTable
+from dnas.data.keys import text_key
 from dnas.data.layout import IdRule
 
-#: Rows that are worked on at a time: what is made of them stays in the cache of a core.
-_CHUNK_ROWS = 1024
-
-#: Categorical columns as parsed: ``(rows, F)`` uint64 keys up to ``MISSING_KEY``, or F columns of
-#: ``rows`` strings without null.
+#: Categorical columns as parsed: ``(rows, F)`` uint64 keys up to ``MISSING_KEY``, or int32 ids that
+#: were hashed already, or F columns of ``rows`` strings without null.
 Columns = np.ndarray | list[pl.Series]
 
 
@@ -59,7 +56,7 @@ class HashEncoder:
 
     def encode(self, columns: Columns) -> np.ndarray:
         if isinstance(columns, np.ndarray):
-            return hash_ids(columns, self._buckets)
+            return columns if columns.dtype == np.int32 else hash_ids(columns, self._buckets)
         ids = np.empty((len(columns[0]), len(columns)), dtype=np.int32)
         for feature, column in enumerate(columns):
             texts, index = _distinct(column)
@@ -92,12 +89,17 @@ class VocabularyEncoder:
         return tuple(feature.cardinality for feature in self._features)
 
     def encode(self, columns: Columns) -> np.ndarray:
-        keys = _transposed(columns) if isinstance(columns, np.ndarray) else columns
         rows = len(columns) if isinstance(columns, np.ndarray) else len(columns[0])
-        ids = np.empty((len(self._features), rows), dtype=np.int32)
-        for feature, column in enumerate(keys):
-            ids[feature] = self._features[feature].encode(column)
-        return _transposed(ids)
+        ids = np.empty((rows, len(self._features)), dtype=np.int32)
+        if not isinstance(columns, np.ndarray):
+            for feature, column in enumerate(columns):
+                ids[:, feature] = self._features[feature].encode_texts(column)
+            return ids
+        for start in range(0, rows, CHUNK_KEYS):
+            part = slice(start, start + CHUNK_KEYS)
+            for feature, vocabulary in enumerate(self._features):
+                vocabulary.encode_keys(columns[part, feature], ids[part, feature])
+        return ids
 
     def remap(self) -> list[np.ndarray] | None:
         if self._min_count == 1:
@@ -124,23 +126,22 @@ class _Vocabulary:
             return self._kept
         return max(len(self._texts), self._keys.size, 1)
 
-    def encode(self, column: np.ndarray | pl.Series) -> np.ndarray:
-        """``(rows,)`` int64 ids of keys or texts."""
-        # Most values come more than once in a block: each is looked up once.
-        if isinstance(column, np.ndarray):
-            # pa.array would import pandas first, to ask whether the column is one of its own.
-            buffer = pa.py_buffer(np.ascontiguousarray(column))
-            keys = pa.Array.from_buffers(pa.uint64(), column.size, [None, buffer])
-            encoded = keys.dictionary_encode()
-            index = encoded.indices.to_numpy()
-            numbers = self._keys.number(encoded.dictionary.to_numpy())
-        else:
-            texts, index = _distinct(column)
-            known = self._texts
-            distinct = (known.setdefault(text, len(known)) for text in texts)
-            numbers = np.fromiter(distinct, np.int64, count=len(texts))
+    def encode_keys(self, keys: np.ndarray, ids: np.ndarray) -> None:
+        """Write the ids of at most ``CHUNK_KEYS`` uint64 keys to int32 ``ids``."""
         if self._counts is not None:
-            self._count(numbers, np.bincount(index, minlength=numbers.size))
+            self._make_room(self._keys.size + keys.size)
+        self._keys.number(keys, ids, self._counts)
+
+    def encode_texts(self, column: pl.Series) -> np.ndarray:
+        """``(rows,)`` int64 ids of texts."""
+        # Most values come more than once in a block: each is looked up once.
+        texts, index = _distinct(column)
+        known = self._texts
+        distinct = (known.setdefault(text, len(known)) for text in texts)
+        numbers = np.fromiter(distinct, np.int64, count=len(texts))
+        if self._counts is not None:
+            self._make_room(len(known))
+            self._counts[numbers] += np.bincount(index, minlength=numbers.size)
         return numbers.take(index)
 
     def remap(self, min_count: int) -> np.ndarray:
@@ -150,13 +151,12 @@ class _Vocabulary:
         self._kept = int(kept.sum()) + 1
         return np.where(kept, np.cumsum(kept), 0).astype(np.int32)
 
-    def _count(self, numbers: np.ndarray, times: np.ndarray) -> None:
+    def _make_room(self, values: int) -> None:
         assert self._counts is not None
-        if self._counts.size < self.cardinality:
-            grown = np.zeros(2 * self.cardinality, dtype=np.int64)
+        if self._counts.size < values:
+            grown = np.zeros(2 * values, dtype=np.int64)
             grown[: self._counts.size] = self._counts
             self._counts = grown
-        self._counts[numbers] += times
 
 
 def make_encoder(rule: IdRule, features: int) -> Encoder:
@@ -166,19 +166,14 @@ def make_encoder(rule: IdRule, features: int) -> Encoder:
     return VocabularyEncoder(rule.min_count, features)
 
 
+def hash_ids(keys: np.ndarray, buckets: int) -> np.ndarray:
+    """int32 ``mix64(key) mod buckets`` of uint64 keys, any shape."""
+    ids = np.empty(keys.shape, dtype=np.int32)
+    hash_keys(np.ascontiguousarray(keys).reshape(-1), np.uint64(buckets), ids.reshape(-1))
+    return ids
+
+
 def _distinct(column: pl.Series) -> tuple[list[str], np.ndarray]:
     """The distinct texts of a column in order of appearance, and the index of each row in them."""
     encoded = column.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
-
-
-def _transposed(matrix: np.ndarray) -> np.ndarray:
-    """A copy with rows and columns exchanged, made in pieces that fit in the cache."""
-    result = np.empty(matrix.shape[::-1], dtype=matrix.dtype)
-    for start in range(0, max(matrix.shape), _CHUNK_ROWS):
-        part = slice(start, start + _CHUNK_ROWS)
-        if matrix.shape[0] > matrix.shape[1]:
-            result[:, part] = matrix[part].T
-        else:
-            result[part] = matrix[:, part].T
-    return result

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnas.data import plain_rows
+from dnas.data import kernels
 from dnas.data.block_reader import BlockReader
 from dnas.data.columns import Block
 from dnas.data.criteo import DENSE_NAMES, LAYOUT, SPARSE_NAMES
-from dnas.data.integer_text import read_decimal, read_hexadecimal, words_before
+from dnas.data.keys import MISSING_KEY
 from dnas.data.layout import DenseRule
-from dnas.data.plain_rows import PlainReader
-from dnas.data.records import TextFormat
-from dnas.data.text import read_records
+from dnas.data.plain_rows import PlainReader, PlainRows
+from dnas.data.records import TextFormat, cut_lines
+from dnas.data.vocabulary import hash_ids
 
 NAMES = ("label", *DENSE_NAMES, *SPARSE_NAMES)
 TEXT = TextFormat("\t", None, fields=len(NAMES), header=False)
@@ -47,17 +47,35 @@ rows = st.builds(
 )
 damage = st.tuples(
     st.integers(0, 10**6),
-    st.sampled_from([b"\t", b"\n", b"\r\n", b"", b"\xff", b"\xc3\xa9", b"\0"]),
+    st.sampled_from(
+        [b"\t", b"\n", b"\n\n", b"\r\n", b"\r\r\n", b"", b"\xff", b"\xc3\xa9", b"\0", b" \n"]
+    ),
 )
 
 
 def blocks(
-    path: Path, rule: DenseRule, block_bytes: int, monkeypatch: pytest.MonkeyPatch, *, plain: bool
+    path: Path,
+    rule: DenseRule,
+    block_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    plain: bool,
+    buckets: int | None = None,
 ) -> list[Block]:
     with monkeypatch.context() as patch:
-        patch.setattr(PlainReader, "suits", staticmethod(lambda layout: plain))
-        reader = BlockReader(path, NAMES, TEXT, LAYOUT, rule)
-        return [reader.read(part) for part in read_records(path, TEXT, block_bytes=block_bytes)]
+        patch.setattr(PlainReader, "suits", staticmethod(lambda *_: plain))
+        reader = BlockReader(path, NAMES, TEXT, LAYOUT, rule, buckets)
+        return list(reader.read(block_bytes))
+
+
+def plain_rows(data: bytes, buckets: int | None = None) -> PlainRows:
+    reader = PlainReader(TEXT, LAYOUT, DenseRule("none", "minus_one"), buckets)
+    return reader.read(cut_lines(data, 1, kernels.PADDING))
+
+
+def line_of(numbers: list[str], keys: list[str]) -> bytes:
+    fields = ["1", *numbers, *[""] * (13 - len(numbers)), *keys, *[""] * (26 - len(keys))]
+    return ("\t".join(fields) + "\n").encode("latin-1")
 
 
 def joined(found: list[Block]) -> dict[str, Any]:
@@ -70,13 +88,15 @@ def joined(found: list[Block]) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     lines=st.lists(rows, min_size=1, max_size=12),
     damages=st.lists(damage, max_size=3),
     rule=st.sampled_from([DenseRule("log1p", "minus_one"), DenseRule("none", "zero")]),
     block_bytes=st.sampled_from([200, 700, 1 << 20]),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    end=st.sampled_from([b"", b"\n", b"\n\n \n", b"\r\n"]),
 )
 def test_the_same_as_the_general_reader(
     tmp_path: Path,
@@ -85,52 +105,88 @@ def test_the_same_as_the_general_reader(
     damages: list[tuple[int, bytes]],
     rule: DenseRule,
     block_bytes: int,
+    line_end: str,
+    end: bytes,
 ) -> None:
-    data = "".join("\t".join(line) + "\n" for line in lines).encode()
+    data = line_end.join("\t".join(line) for line in lines).encode()
     for place, what in damages:
         place %= len(data)
         data = data[:place] + what + data[place + 1 :]
     path = tmp_path / "a.txt"
-    path.write_bytes(data)
-    monkeypatch.setattr(plain_rows, "_CHUNK_ROWS", 3)
+    path.write_bytes(data + end)
     fast = blocks(path, rule, block_bytes, monkeypatch, plain=True)
     slow = blocks(path, rule, block_bytes, monkeypatch, plain=False)
     assert joined(fast) == joined(slow)
+    hashed = blocks(path, rule, block_bytes, monkeypatch, plain=True, buckets=1000)
+    assert joined(hashed)["bad"] == joined(slow)["bad"]
+    for block, expected in zip(hashed, slow, strict=True):
+        assert isinstance(expected.sparse, np.ndarray)
+        np.testing.assert_array_equal(block.sparse, hash_ids(expected.sparse, 1000))
 
 
-@given(st.lists(st.integers(-9_999_999, 99_999_999).map(str), min_size=3, max_size=20))
-def test_all_plain_numbers_are_read(texts: list[str]) -> None:
-    data = ("\t".join(texts) + "\t").encode()
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 9)
-    if len(data) < 8:
-        return
-    lengths = np.array([len(text) for text in texts])
-    values, plain = read_decimal(words_before(data, ends), lengths)
-    assert plain.all()
-    assert values.tolist() == [int(text) for text in texts]
+@given(st.lists(st.integers(-9_999_999, 99_999_999), min_size=13, max_size=13))
+def test_all_plain_numbers_are_read(values: list[int]) -> None:
+    rows = plain_rows(line_of([str(value) for value in values], []))
+    assert rows.plain.all()
+    assert rows.dense[0].tolist() == np.array(values, dtype=np.float32).tolist()
 
 
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=8, max_size=20), st.booleans())
-def test_all_plain_hexadecimal_numbers_are_read(numbers: list[int], upper: bool) -> None:
-    texts = [f"{number:X}" if upper else f"{number:x}" for number in numbers]
-    data = ("\t".join(texts) + "\t").encode()
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 9)
-    lengths = np.array([len(text) for text in texts])
-    values, plain = read_hexadecimal(words_before(data, ends), lengths)
-    assert plain.all()
-    assert values.tolist() == numbers
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 2**32 - 1)), min_size=26, max_size=26),
+    st.sampled_from(["x", "X", "08x", "08X"]),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
+def test_all_plain_hexadecimal_numbers_are_read(
+    values: list[int | None], form: str, line_end: bytes
+) -> None:
+    texts = ["" if value is None else format(value, form) for value in values]
+    rows = plain_rows(line_of(["5"], texts).replace(b"\n", line_end) * 3)
+    assert rows.plain.tolist() == [True] * 3
+    expected = [MISSING_KEY if value is None else value for value in values]
+    assert rows.sparse.tolist() == [expected] * 3
 
 
-def test_each_character_is_judged_rightly() -> None:
-    texts = [bytes([c]) * n for c in range(128) if c != 9 for n in (1, 8)]
-    data = b"\t".join(texts) + b"\t"
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 9)
-    lengths = np.array([len(text) for text in texts])
-    words = words_before(data, ends)
-    is_decimal = [text.isdigit() for text in texts]
-    is_hexadecimal = [all(c in b"0123456789abcdefABCDEF" for c in text) for text in texts]
-    assert read_decimal(words, lengths)[1].tolist() == is_decimal
-    assert read_hexadecimal(words, lengths)[1].tolist() == is_hexadecimal
+@pytest.mark.parametrize("times", [1, 3, 8])
+def test_each_character_is_judged_rightly(times: int) -> None:
+    texts = [chr(c) * times for c in range(256) if chr(c) not in "\t\n\r"]
+    decimal = plain_rows(b"".join(line_of([text], []) for text in texts)).plain
+    assert decimal.tolist() == [text.isascii() and text.isdigit() for text in texts]
+    is_hexadecimal = [set(text) <= set("0123456789abcdefABCDEF") for text in texts]
+    for before in (0, 25):  # the first field and the last
+        data = b"".join(line_of([], [*[""] * before, text]) for text in texts)
+        assert plain_rows(data).plain.tolist() == is_hexadecimal
+
+
+def test_numbers_at_the_ends_of_the_table() -> None:
+    values = [-1025, -1024, -1023, -1, 0, 1, 65534, 65535, 65536, 65537]
+    rows = plain_rows(line_of([str(value) for value in values], []))
+    assert rows.dense[0].tolist() == [*values, -1, -1, -1]
+
+
+def test_lines_without_the_right_fields_are_stepped_over() -> None:
+    good = line_of(["1"] * 13, ["1f"] * 26)
+    odd = [
+        b"\n",
+        b"1\n",
+        good.replace(b"\t", b"", 1),
+        good[:-1] + b"\t\n",
+        b"1\t\n",
+        b"\t" * 60 + b"\n",
+    ]
+    rows = plain_rows(b"".join(line + good for line in odd))
+    assert rows.plain.tolist() == [False, True] * len(odd)
+    assert rows.sparse[1::2].tolist() == [[31] * 26] * len(odd)
+    assert rows.ends.tolist() == np.cumsum([len(x) for line in odd for x in (line, good)]).tolist()
+
+
+def test_no_folder_for_machine_code_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(cache: bool = False, **_: bool) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return lambda function: function
+
+    monkeypatch.setattr(kernels, "njit", njit)
+    assert kernels.compiled(len) is len
 
 
 def test_usual_rows_need_no_general_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
