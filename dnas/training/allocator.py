@@ -22,7 +22,7 @@ _KEPT_BYTES = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Keep freed tensors' memory, up to 2 GiB; whether the C library took it (glibc does).
 
-    The peak of a process hardly changes, what it holds between peaks does.
+    What a process holds between peaks grows, and the peak of very large steps too.
     """
     if sys.platform != "linux":
         return False
