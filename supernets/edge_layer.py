@@ -6,10 +6,10 @@ latter. ``m[b, o, i]`` is the weight of edge i -> o, ``m[b, o, I]`` that of the 
     a_i = relu(x_i W_i^T + b_i)  (B, W);    out_o = sum_i m[o, i] a_i[o] + m[o, skip] x_src(o)
 
 The edges that leave a node are one matrix product. What is left is reading and writing of B x W
-numbers, one and a half times as dear as the products if every operation makes a tensor of its own;
-here each ``a_i`` is written by the product, rectified in place, and read once for each sum. The
-backward pass is written out for the same reason, and computes only what the phase trains: no weight
-gradients in theta steps, no gradients of m in weights steps.
+numbers, which adds up if every operation makes a tensor of its own; here each ``a_i`` is written by
+the product, rectified in place, and read once for each sum. The backward pass is written out for
+the same reason, and computes only what the phase trains: no weight gradients in theta steps, no
+gradients of m in weights steps.
 """
 
 from __future__ import annotations

@@ -183,6 +183,8 @@ class StoreLoader:
         order = self._order
         if not (isinstance(order, WindowOrder) and isinstance(self._store.labels, np.memmap)):
             return
+        if not hasattr(os, "posix_fadvise"):  # macOS; what is not announced is read all the same
+            return
         window = place // order.window
         after = (epoch, window + 1) if window + 1 < order.windows else (epoch + 1, 0)
         if self._announced == after:

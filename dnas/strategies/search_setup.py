@@ -209,13 +209,16 @@ class SearchSetup:
         self.log_every_steps = log_every_steps
         self.logfile = logfile
         self.world = world or World()
-        check_step_mode(step_mode, self.device, self.world.size)
-        if step_mode == "cuda_graph":
-            _check_recordable(
-                update_temp_every_step=update_temp_every_step,
-                update_lrs_every_step=update_lrs_every_step,
-                weights_sampling_hard=weights_sampling == "hard",
-            )
+        check_step_mode(
+            step_mode,
+            self.device,
+            self.world.size,
+            {
+                "--update_temp_every_step": update_temp_every_step,
+                "--update_lrs_every_step": update_lrs_every_step,
+                "--weights_sampling hard": weights_sampling == "hard",
+            },
+        )
         self.step_mode = step_mode
         self.turns = Turns(
             self.super_net,
@@ -325,16 +328,6 @@ def _check(
         raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
     if not super_net.choices:
         raise ConfigError("the supernet has no Choice: there is nothing to search")
-
-
-def _check_recordable(**changing: bool) -> None:
-    """Refuse what changes from step to step on the host."""
-    for name, on in changing.items():
-        if on:
-            raise ConfigError(
-                f"--step_mode cuda_graph repeats a recorded step, but {name} changes every step on "
-                "the host: switch off one of them"
-            )
 
 
 def _at_the_end(total_epochs: Number, warmup_epochs: Number) -> dict[Any, int]:

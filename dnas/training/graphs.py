@@ -10,7 +10,7 @@ generators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -71,11 +71,21 @@ class CudaRecorder:
         self._graph.replay()
 
 
-def check_step_mode(step_mode: str, device: torch.device, processes: int) -> None:
+def check_step_mode(
+    step_mode: str, device: torch.device, processes: int, changing: Mapping[str, bool]
+) -> None:
     """Refuse what cannot be recorded.
 
+    Args:
+        step_mode: Asked for.
+        device: Where to train.
+        processes: Of the job.
+        changing: Settings by which something changes on the host at every step, and whether they
+            are on.
+
     Raises:
-        ConfigError: An unknown mode, or ``cuda_graph`` without a GPU or with several processes.
+        ConfigError: An unknown mode, or ``cuda_graph`` without a GPU, with several processes, or
+            with one of ``changing``.
     """
     if step_mode not in get_args(StepMode):
         raise ConfigError(f"--step_mode must be eager or cuda_graph, but got {step_mode!r}")
@@ -86,6 +96,12 @@ def check_step_mode(step_mode: str, device: torch.device, processes: int) -> Non
             f"--step_mode cuda_graph records one process, but this job has {processes}: the "
             "exchange of gradients asks the host"
         )
+    for setting, on in changing.items():
+        if step_mode == "cuda_graph" and on:
+            raise ConfigError(
+                f"--step_mode cuda_graph repeats a recorded step, but with {setting} something "
+                "changes on the host at every step: switch off one of them"
+            )
 
 
 class RecordedStep:

@@ -130,12 +130,12 @@ class StandaloneTrainer:
         self.clip_grad_norm_value = clip_grad_norm_value
         check_precision(precision)
         self.precision = precision
-        check_step_mode(step_mode, self.device, self.world.size)
-        if step_mode == "cuda_graph" and update_lr_every_step:
-            raise ConfigError(
-                "--step_mode cuda_graph repeats a recorded step, but --update_lr_every_step "
-                "changes it every time: switch off one of them"
-            )
+        check_step_mode(
+            step_mode,
+            self.device,
+            self.world.size,
+            {"--update_lrs_every_step": update_lr_every_step},
+        )
         self.step_mode = step_mode
         self._recorded: tuple[list[float], RecordedStep] | None = None
         self.patience = patience

@@ -186,6 +186,14 @@ def test_the_system_is_told_what_will_be_read(
     assert used <= told <= set(range(3, ROWS))
 
 
+def test_a_system_that_cannot_be_told_gives_the_same_batches(
+    data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = rows_of(data, loader(data, window_rows=20).batches(0, 20))
+    monkeypatch.delattr(os, "posix_fadvise")  # as on macOS
+    assert rows_of(data, loader(data, window_rows=20).batches(0, 20)) == expected
+
+
 def test_epochs_and_seeds_differ(data: PreparedData) -> None:
     one = loader(data)
     steps = len(one)

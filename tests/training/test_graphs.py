@@ -120,4 +120,12 @@ def test_refusals():
     with pytest.raises(ConfigError, match="must be eager or cuda_graph, but got 'fast'"):
         click_manager(step_mode="fast")
     with pytest.raises(ConfigError, match="records one process, but this job has 2"):
-        check_step_mode("cuda_graph", torch.device("cuda"), 2)
+        check_step_mode("cuda_graph", torch.device("cuda"), 2, {})
+    with pytest.raises(ConfigError, match="but with --weights_sampling hard something changes on"):
+        check_step_mode(
+            "cuda_graph",
+            torch.device("cuda"),
+            1,
+            {"--update_lrs_every_step": False, "--weights_sampling hard": True},
+        )
+    check_step_mode("eager", torch.device("cpu"), 2, {"--update_lrs_every_step": True})
