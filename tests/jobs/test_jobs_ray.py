@@ -286,7 +286,9 @@ class TestRayExecutor(ExecutorContract):
         left_alone = make_job(WAIT, name="left_alone", num_gpus=1)
         submit = """
 import sys
+import time
 from pathlib import Path
+import ray
 from dnas.files import read_json
 from dnas.jobs.executors.ray import RayExecutor
 from dnas.jobs.executors.base import Order
@@ -294,8 +296,13 @@ from dnas.runs import JobFolder
 executor = RayExecutor(sys.argv[1])
 for line in sys.stdin:
     folder = JobFolder(Path(line.strip()))
-    handles = executor.submit([(folder, Order(**read_json(folder.order)))])
-    print(len(handles), flush=True)
+    [handle] = executor.submit([(folder, Order(**read_json(folder.order)))])
+    # Ray sends the order to create an actor from a thread of its own. A manager that is killed in
+    # that moment leaves an attempt that no cluster has, which the next manager queues again.
+    actor = handle.actor._ray_actor_id.hex()
+    while ray._private.state.actors(actor)["State"] == "DEPENDENCIES_UNREADY":
+        time.sleep(0.01)
+    print(1, flush=True)
 """
         folders = [folder for folder, _ in (*first, waiting, left_alone)]
         manager = subprocess.Popen(

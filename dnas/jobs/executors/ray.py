@@ -9,9 +9,10 @@ manager would throw away hours of training on every node. An actor that is *deta
 the cluster, and has a name, made of the run folder, the job and the attempt. So a manager that is
 started again finds its jobs by name and waits for them, as it does with processes of its own host;
 the name is taken by one actor only; and an actor that still waited for a GPU begins when there is
-one, whether or not a manager is there. No actor holds a device without a job: it leaves by itself
-when its supervisor ends. Ray restarts none of them, for the manager queues lost jobs again, as a
-new attempt.
+one, whether or not a manager is there. (A manager that is killed in the milliseconds in which Ray
+hands a new actor on leaves none behind; the next one notices, and queues the job again.) No actor
+holds a device without a job: it leaves by itself when its supervisor ends. Ray restarts none of
+them, for the manager queues lost jobs again, as a new attempt.
 
 The supervisor dies with its Ray worker, and the job with it: what Ray thinks is dead is dead.
 A cluster that this process has started itself (``address="local"``) dies with it, jobs included.
