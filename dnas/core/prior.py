@@ -90,8 +90,8 @@ class UniformPrior(Prior):
         Both are uniform draws. Decisions that have an effect only now are drawn too.
 
         Raises:
-            ArchitectureError: Every decision has a single option, or ``architecture`` takes one that
-                does not exist.
+            ArchitectureError: Every decision has a single option, or ``architecture`` takes
+                one that does not exist.
         """
         others: dict[str, list[Option]] = {}
         missing: dict[str, Option] = {}

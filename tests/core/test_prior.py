@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,7 +36,8 @@ def test_a_mutation_changes_one_decision_to_another_option():
 
 def test_mutations_where_decisions_come_and_go():
     """In searched MLPs a skip takes decisions away, and their return needs options."""
-    net = TOP_BOTTOM_MLPS.make_supernet(SPACE, SPEC)
+    space = replace(SPACE, mlp_bottom_layers=4, mlp_top_layers=4)
+    net = TOP_BOTTOM_MLPS.make_supernet(space, SPEC)
     prior, random = UniformPrior(net), generator()
     architecture = prior.candidate(random)
     lengths = set()
