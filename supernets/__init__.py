@@ -5,12 +5,18 @@ from supernets.embedding import EmbeddingSuperNet
 from supernets.embedding_card import EmbeddingCardSuperNet
 from supernets.embedding_dim import EmbeddingDimSuperNet
 from supernets.mlp import MLPSuperNet
+from supernets.nasrec import NASRecSuperNet
+from supernets.nasrec.space import FULL as NASREC_FULL
+from supernets.nasrec.space import SMALL as NASREC_SMALL
+from supernets.nasrec.space import NASRecSpace
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
 
 __all__ = [
     "EMB_CARD",
     "EMB_DIM",
     "JOINT",
+    "NASREC_FULL",
+    "NASREC_SMALL",
     "TOP_BOTTOM_MLPS",
     "DLRMSpace",
     "DLRMSuperNet",
@@ -18,4 +24,6 @@ __all__ = [
     "EmbeddingDimSuperNet",
     "EmbeddingSuperNet",
     "MLPSuperNet",
+    "NASRecSpace",
+    "NASRecSuperNet",
 ]

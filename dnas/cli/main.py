@@ -19,6 +19,7 @@ COMMANDS = {
     "cancel": ("dnas.cli.ask:cancel", "end jobs of a run"),
     "retry": ("dnas.cli.ask:retry", "queue jobs of a run again that failed"),
     "logs": ("dnas.cli.logs:main", "print a job's log"),
+    "cost": ("dnas.cli.cost:main", "what an architecture file costs"),
     "report": ("dnas.cli.report:main", "tables and pictures of a run, finished or not"),
 }
 

@@ -21,7 +21,9 @@ _RELEASED_MAX_INPUTS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class NASRecConfig:
-    """The space of arXiv:2207.07187, section 3; settings left at auto, 0 or nothing are the variant's.
+    """The space of arXiv:2207.07187, section 3.
+
+    Settings left at auto, 0 or nothing are those of the variant.
 
     Raises:
         ConfigError: A value is out of range.

@@ -154,8 +154,8 @@ def _step(block: _Decided, split: Tensor, start: Tensor | None) -> Tensor:
 
     Args:
         block: The reader.
-        split: ``(B, 2, 2, M)``: the distribution before, with the block's own outputs in front. M is
-            1 for the last block, before which nothing was read.
+        split: ``(B, 2, 2, M)``: the distribution before, with the block's own outputs in front. M
+            is 1 for the last block, before which nothing was read.
         start: ``(B, M')`` of zeros for the last block.
     """
     needs = _needs_by_use(block)

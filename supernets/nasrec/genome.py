@@ -1,9 +1,9 @@
 """A network of the NASRec space, block by block, and its decisions.
 
 Decisions of block b: ``dense_ops/b.OPERATOR`` and ``sparse_ops/b.OPERATOR`` (off or on),
-``dense_in/b.s``, ``sparse_in/b.s``, ``left/b.s`` and ``right/b.s`` (whether source s feeds that input;
-0 is the raw input, k the output of block k), ``dense_dim/b``, ``sparse_dim/b``, ``interact/b``
-(Project-Concatenate) and ``fm/b``.
+``dense_in/b.s``, ``sparse_in/b.s``, ``left/b.s`` and ``right/b.s`` (whether source s feeds that
+input; 0 is the raw input, k the output of block k), ``dense_dim/b``, ``sparse_dim/b``,
+``interact/b`` (Project-Concatenate) and ``fm/b``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def make_choices(shape: Shape) -> list[Choice]:
     binary = {"gate", "sum"} & set(shape.dense_operators)
     for name in INPUTS:
         if name in ("dense_in", "sparse_in") or binary:
-            choices.append(_switches(name, [f"{b}.{source}" for b in blocks for source in range(b)]))
+            connections = [f"{b}.{source}" for b in blocks for source in range(b)]
+            choices.append(_switches(name, connections))
     for name, dims in (("dense_dim", shape.dense_dims), ("sparse_dim", shape.sparse_dims)):
         rows = {str(b): dims for b in blocks}
         choices.append(Choice(name, rows, row_title="block", column_title="dimension"))

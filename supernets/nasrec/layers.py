@@ -1,4 +1,4 @@
-"""What operators are made of: linear layers and layer norms, as weights with a place in the supernet.
+"""What operators are made of: linears and layer norms, as weights with a place in the supernet.
 
 A network has weights of its own sizes; the supernet has those of the largest network. The weights
 of a network *are* parts of the supernet's, so running a network inside the supernet costs what the
@@ -68,14 +68,15 @@ class Weight:
         return whole
 
     def parts(self, whole: Tensor, mine: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of views, of the supernet's tensor and of the network's, that are the same weights."""
+        """Pairs of views of the same weights: in the supernet's tensor, in the network's."""
         pairs = [(whole, mine)]
         for axis, ranges in enumerate(self.ranges):
             cut: list[tuple[Tensor, Tensor]] = []
             for outer, inner in pairs:
                 begin = 0
                 for start, length in merged(ranges):
-                    cut.append((outer.narrow(axis, start, length), inner.narrow(axis, begin, length)))
+                    place = inner.narrow(axis, begin, length)
+                    cut.append((outer.narrow(axis, start, length), place))
                     begin += length
             pairs = cut
         yield from pairs

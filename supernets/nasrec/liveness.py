@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from supernets.nasrec.genome import INPUTS, Block, Genome
 from supernets.nasrec.shape import Shape
@@ -108,13 +109,14 @@ def decisions_with_effect(shape: Shape, genome: Genome) -> set[str]:
 def canonical_genome(shape: Shape, genome: Genome) -> Genome:
     """One form for networks that are the same when trained from scratch.
 
-    Dead parts are off; live blocks have the lowest numbers that their inputs allow, in an order that
-    depends on what they compute and not on how they were numbered; a sum, which commutes, has its
-    inputs in order. (Two orders of blocks that differ only in which of two identical blocks feeds
-    which successor may remain apart.)
+    Dead parts are off; live blocks have the lowest numbers that their inputs allow, in an order
+    that depends on what they compute and not on how they were numbered; a sum, which commutes, has
+    its inputs in order. (Two orders of blocks that differ only in which of two identical blocks
+    feeds which successor may remain apart.)
     """
-    pruned = [_without_dead_parts(shape, b, live) for b, live in zip(genome, liveness(genome), strict=True)]
-    is_live = [live.dense_out or live.sparse_out for live in liveness(genome)]
+    lives = liveness(genome)
+    pruned = [_without_dead_parts(shape, b, live) for b, live in zip(genome, lives, strict=True)]
+    is_live = [live.dense_out or live.sparse_out for live in lives]
     last = len(genome)
     digests: dict[int, str] = {0: "raw"}
     for number, block in enumerate(pruned, start=1):
@@ -133,7 +135,7 @@ def canonical_genome(shape: Shape, genome: Genome) -> Genome:
     for number in range(1, last + 1):
         if number == last or is_live[number - 1]:
             block = pruned[number - 1]
-            sources = dict(zip(INPUTS, _renumbered(block, new_number), strict=True))
+            sources: dict[str, Any] = dict(zip(INPUTS, _renumbered(block, new_number), strict=True))
             if "gate" not in block.dense_ops:
                 sources["left"], sources["right"] = sorted((sources["left"], sources["right"]))
             result[new_number[number] - 1] = replace(block, **sources)

@@ -1,11 +1,11 @@
-"""The operators of a block, section 3.1 of [Zhang2023nasrec]_, in the paper's and the released form.
+"""The operators of a block, section 3.1 of [Zhang2023nasrec]_, as in the paper and as released.
 
 Sparse tensors are ``(B, e, N)`` here, embedding coordinates before rows, so that everything which
 acts on rows is a plain matrix product on the last axis.
 
 *Paper* (default). Everything is projected to the block's dimensions ("operator outputs are linearly
-projected to dim_d"), always: whether two widths happen to be equal changes no network's form, so that
-weights mean the same in all networks that share them.
+projected to dim_d"), always: whether two widths happen to be equal changes no network's form, so
+that weights mean the same in all networks that share them.
 
 =============  ==========================================================================
 fc             ``relu(norm(W x))``
@@ -19,10 +19,10 @@ fm             ``norm(W ((sum_i v_i)^2 - sum_i v_i^2))`` of the sparse output, f
 interact       Project-Concatenate: ``norm(W dense)`` as R rows of the sparse output
 =============  ==========================================================================
 
-*Released* (``pad_inputs``): gate and sum pad the shorter input with zeros, gate has a square matrix of
-the padded width, and a linear is left out where it would keep the width. Several sources of one side
-are added up, where the released code has one. ``transformer_attention``: attention with learned
-projections, residuals and a feed-forward part. Both are options of their own.
+*Released* (``pad_inputs``): gate and sum pad the shorter input with zeros, gate has a square matrix
+of the padded width, and a linear is left out where it would keep the width. Several sources of one
+side are added up, where the released code has one. ``transformer_attention``: attention with
+learned projections, residuals and a feed-forward part. Both are options of their own.
 """
 
 from __future__ import annotations
@@ -311,7 +311,9 @@ class Attention(Operator):
     def __call__(self, weights: Weights, inputs: Inputs) -> Tensor:
         y = self.through(self.norm, weights, self.project(weights, inputs.sparse))  # (B, e, N)
         if not self.inner:
-            scores = torch.bmm(y.transpose(1, 2), y) / math.sqrt(self.site.shape.dim)
+            # The small factor is scaled, not the N x N products.
+            scaled = y / math.sqrt(self.site.shape.dim)
+            scores = torch.bmm(scaled.transpose(1, 2), y)
             return torch.bmm(y, scores.softmax(dim=2).transpose(1, 2))
         tokens = y.transpose(1, 2)  # (B, N, e)
         attended = self.inner["out"](weights, self._heads(self.inner["qkv"](weights, tokens)))
@@ -324,7 +326,7 @@ class Attention(Operator):
         batch, rows, _ = qkv.shape
         heads = self.site.shape.attention_heads
         q, k, v = qkv.view(batch, rows, 3, heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
-        scores = torch.bmm(q, k.transpose(1, 2)) / math.sqrt(q.shape[-1])
+        scores = torch.bmm(q / math.sqrt(q.shape[-1]), k.transpose(1, 2))
         mixed = torch.bmm(scores.softmax(dim=2), v)  # (B * heads, N, e / heads)
         return mixed.view(batch, heads, rows, -1).transpose(1, 2).flatten(2)
 
@@ -382,12 +384,12 @@ OPERATORS: dict[str, type[Operator]] = {
 
 
 def balanced_rows(dense_dim: int) -> int:
-    """Rows that a balanced dot product keeps: k with k (k - 1) / 2 about D, ``round(sqrt(2 D))``."""
+    """Rows that a balanced dot product keeps, ``round(sqrt(2 D))``: about D pairs."""
     return round(math.sqrt(2 * dense_dim))
 
 
 def pair_places(rows: Ranges) -> Ranges:
-    """Places of the products of a dense vector and ``rows`` with each other, among those of all rows.
+    """Places of the products of a dense vector and ``rows``, among those of all rows.
 
     The dense vector is vector 0, row r is vector r + 1, and the product of vectors i > j has place
     ``i (i - 1) / 2 + j``: rows that are a beginning have products that are a beginning.

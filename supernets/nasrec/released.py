@@ -1,8 +1,9 @@
 """Architectures in the JSON form that the NASRec authors publish.
 
-Fields: ``micro`` and ``macro``, one entry for each block; ``config`` is ``xlarge`` (NASRec-Full) or
-``autoctr`` (NASRec-Small). A block's ``active_nodes`` are numbers of operators, ``dense_in_dims`` and
-``sparse_in_dims`` its *output* sizes; producers are 0 for the raw input and k for block k.
+Fields: ``micro`` and ``macro``, one entry for each block; ``config`` is ``xlarge`` (NASRec-Full)
+or ``autoctr`` (NASRec-Small). A block's ``active_nodes`` are numbers of operators,
+``dense_in_dims`` and ``sparse_in_dims`` its *output* sizes; producers are 0 for the raw input and k
+for block k.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ RELEASED_DIM = 16
 
 #: Data set -> numbers and categories of a row, after the preprocessing of the published models.
 DATASETS = {"criteo": (13, 26), "avazu": (1, 23), "kdd2012": (3, 10)}
+#: Other names of them.
+DATASET_ALIASES = {
+    "criteo_kaggle": "criteo",
+    "kdd": "kdd2012",
+    "kdd2012_track2": "kdd2012",
+}
 
 _SOURCES = {
     "dense_in": "dense_idx",
@@ -68,10 +75,12 @@ def parse_released(value: object, source: str = "architecture") -> tuple[str, Ge
     number = value.get("num_blocks", len(micro) if isinstance(micro, list) else 0)
     for name, entries in (("micro", micro), ("macro", macro)):
         if not isinstance(entries, list) or len(entries) != number or not entries:
-            raise ArchitectureError(f"{source}: {name} must be a list of num_blocks={number} blocks")
+            raise ArchitectureError(
+                f"{source}: {name} must be a list of num_blocks={number} blocks"
+            )
     return config, tuple(
-        _block(micro[block], macro[block], NODES[config], block + 1, f"{source}: block {block + 1}")
-        for block in range(number)
+        _block(micro[at - 1], macro[at - 1], NODES[config], at, f"{source}: block {at}")
+        for at in range(1, number + 1)
     )
 
 

@@ -43,7 +43,8 @@ class Shape:
         dense_dims: Options for D, ascending.
         sparse_dims: Options for N, ascending.
         interact_rows: R.
-        fm_link: Whether blocks may add a factorization machine of their sparse to their dense output.
+        fm_link: Whether blocks may add a factorization machine of their sparse output to their
+            dense output.
         layer_norm: Normalise every operator; without it linears have biases.
         balanced_dot: Project the sparse input of a dot product to ``round(sqrt(2 D))`` rows first.
         transformer_attention: Attention is a transformer layer and not the paper's formula.

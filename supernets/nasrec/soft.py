@@ -1,9 +1,9 @@
 """The soft path: every operator at every dimension, mixed by the weights of a sample.
 
-Outputs of a block have the largest width, and are zero beyond the width of each part of the mixture.
-Connections and switches multiply what goes through them. For a one-hot sample it is the network,
-because zeros are as good as absent inputs to every operator: all of them begin with a linear, and the
-unbalanced dot product of a zero vector is zero.
+Outputs of a block have the largest width, and are zero beyond the width of each part of the
+mixture. Connections and switches multiply what goes through them. For a one-hot sample it is the
+network, because zeros are as good as absent inputs to every operator: all of them begin with a
+linear, and the unbalanced dot product of a zero vector is zero.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ class _SoftBlock:
             on = sample["fm"][:, number - 1, 1:].to(dense_out.dtype)
             pairs = [
                 operator.of(weights, sparse_out)  # type: ignore[attr-defined]
-                for operator, weights in zip(
-                    self.fm.operators, self.fm.sliced(whole), strict=True
-                )
+                for operator, weights in zip(self.fm.operators, self.fm.sliced(whole), strict=True)
             ]
             dense_out = dense_out + on * _mix(pairs, dense_dims, shape.dense_dims[-1])
         return dense_out, torch.cat([sparse_out, rows], dim=2)

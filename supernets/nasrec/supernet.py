@@ -7,8 +7,9 @@ operator at every dimension, and mixes what it gives; see :mod:`supernets.nasrec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,22 @@ from dnas.core import Architecture, Option, Sample, SuperNet
 from dnas.data.batch import Bags
 from dnas.errors import ConfigError
 from dnas.models import EmbeddingTables
+from dnas.training.optim import OptimizerClass
 from supernets.nasrec.expected_cost import expected_costs
 from supernets.nasrec.genome import Genome, everything, from_decisions, make_choices, to_decisions
 from supernets.nasrec.layers import Weight
 from supernets.nasrec.liveness import canonical_genome, decisions_with_effect
 from supernets.nasrec.model import NASRecModel, parameter_name
 from supernets.nasrec.network import Network
+from supernets.nasrec.path_step import SlicedPathStep, updates_slices
 from supernets.nasrec.shape import Shape
 from supernets.nasrec.soft import SoftNetwork
+
+_NO_MIXTURE = (
+    "gate and sum that pad their inputs (--binary_inputs=pad, --variant=released) have no mixture of "
+    "widths, so that theta cannot be trained: search with --search_algorithm=evolution, or use "
+    "--binary_inputs=project"
+)
 
 
 class NASRecSuperNet(SuperNet):
@@ -60,11 +69,7 @@ class NASRecSuperNet(SuperNet):
             network = self.network(sample.architecture)
             return network(self.slices(network.weights), dense, sparse)
         if self._soft is None:
-            raise ConfigError(
-                "gate and sum that pad their inputs (--binary_inputs=pad, --variant=released) have "
-                "no mixture of widths, so that theta cannot be trained: search with "
-                "--search_algorithm=evolution, or use --binary_inputs=project"
-            )
+            raise ConfigError(_NO_MIXTURE)
         whole = {name.replace("/", "."): weight for name, weight in self.weights.items()}
         return self._soft(whole, dense, sparse, sample)
 
@@ -79,6 +84,20 @@ class NASRecSuperNet(SuperNet):
     def slices(self, weights: Iterable[Weight]) -> dict[str, Tensor]:
         """A network's weights, as parts of the supernet's."""
         return {w.name: w.take(self.weights[parameter_name(w.name)]) for w in weights}
+
+    def path_step(
+        self,
+        optimizer_class: OptimizerClass,
+        lr: float,
+        init_params: Mapping[str, Any],
+        clip: float,
+        loss_function: Callable[[Tensor, Tensor], Tensor],
+        device: torch.device,
+    ) -> SlicedPathStep | None:
+        """Training of a path on slices; see ``dnas.strategies.path_step.OffersPathStep``."""
+        if not updates_slices(optimizer_class, init_params):
+            return None
+        return SlicedPathStep(self, optimizer_class, lr, init_params, clip, loss_function, device)
 
     # ------------------------------------------------------------------ the last layer
 
@@ -107,7 +126,7 @@ class NASRecSuperNet(SuperNet):
             flops = reference.new_full((sample.batch_size,), float(counted.flops))
             params = reference.new_full((sample.batch_size,), float(counted.params))
         elif self._soft is None:
-            raise ConfigError("soft samples need --binary_inputs=project, see NASRecSuperNet.forward")
+            raise ConfigError(_NO_MIXTURE)
         else:
             flops, params = expected_costs(self.shape, self.choices, sample)
         return {
