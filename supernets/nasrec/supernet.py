@@ -30,8 +30,8 @@ from supernets.nasrec.shape import Shape
 from supernets.nasrec.soft import SoftNetwork
 
 _NO_MIXTURE = (
-    "gate and sum that pad their inputs (--binary_inputs=pad, --variant=released) have no mixture of "
-    "widths, so that theta cannot be trained: search with --search_algorithm=evolution, or use "
+    "gate and sum that pad their inputs (--binary_inputs=pad, --variant=released) have no mixture "
+    "of widths, so that theta cannot be trained: search with --search_algorithm=evolution, or use "
     "--binary_inputs=project"
 )
 
