@@ -49,6 +49,7 @@ setup(
             "emb_dim = supernets.registry:EMB_DIM",
             "emb_card = supernets.registry:EMB_CARD",
             "joint = supernets.registry:JOINT",
+            "ctr_baselines = supernets.baselines:CTR_BASELINES",
         ],
     },
 )

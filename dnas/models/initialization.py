@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 
-def init_linear_(weight: Tensor, bias: Tensor) -> None:
+def init_linear_(weight: Tensor, bias: Tensor | None) -> None:
     """``W ~ N(0, 2 / (in + out))`` and ``b ~ N(0, 1 / out)``, variances, in place.
 
     Args:
         weight: ``(out, in)``, may be a view into a larger matrix.
-        bias: ``(out,)``.
+        bias: ``(out,)``, None for a layer without.
     """
     out_features, in_features = weight.shape
     with torch.no_grad():
         weight.normal_(0.0, math.sqrt(2.0 / (in_features + out_features)))
-        bias.normal_(0.0, math.sqrt(1.0 / out_features))
+        if bias is not None:
+            bias.normal_(0.0, math.sqrt(1.0 / out_features))
 
 
 def init_table_(table: Tensor) -> None:

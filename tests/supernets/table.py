@@ -10,10 +10,12 @@ import torch
 from dnas.core import SuperNet
 from dnas.data import Bags
 from supernets import (
+    CTR_BASELINES,
     EMB_CARD,
     EMB_DIM,
     JOINT,
     TOP_BOTTOM_MLPS,
+    BaselinesConfig,
     EmbeddingCardSuperNet,
     EmbeddingDimSuperNet,
     MLPSuperNet,
@@ -26,6 +28,16 @@ CAT = DLRMSpaceConfig(
     **{**CONFIG.__dict__, "arch_interaction_op": "cat", "cardinality_options": ("1.0", "0.1")}
 )
 ITSELF = DLRMSpaceConfig(**{**CONFIG.__dict__, "arch_interaction_itself": True})
+BASELINES = BaselinesConfig(
+    embedding_dimension=4,
+    mlp_width_options=(5, 7),
+    mlp_depth_options=(1, 2),
+    attention_layers=2,
+    attention_heads=2,
+    attention_dimension=3,
+    cin_sizes=(3, 2),
+)
+CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
 
 def ids(rows: int) -> torch.Tensor:
@@ -87,4 +99,6 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     "dlrm emb_card": (lambda: EMB_CARD.make_supernet(CONFIG, SPEC), one_hot),
     "dlrm joint": (lambda: JOINT.make_supernet(CONFIG, SPEC), one_hot),
     "dlrm joint, cat, bags": (lambda: JOINT.make_supernet(CAT, SPEC), multi_hot),
+    "baselines": (lambda: CTR_BASELINES.make_supernet(BASELINES, SPEC), one_hot),
+    "baselines capped, bags": (lambda: CTR_BASELINES.make_supernet(CAPPED, SPEC), multi_hot),
 }
