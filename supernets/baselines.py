@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,12 @@ MODELS = ("dlrm", "deepfm", "autoint", "xdeepfm")
 #: Models with a first-order part.
 FIRST_ORDER = ("deepfm", "xdeepfm")
 MODEL, WIDTH, DEPTH = "model/kind", "width/mlp", "depth/mlp"
+
+
+class _Attention(TypedDict):
+    layers: int
+    heads: int
+    head_dim: int
 
 
 class BaselinesSuperNet(SuperNet):
@@ -230,7 +236,7 @@ class BaselinesSuperNet(SuperNet):
         return XDeepFM(*common, cin_sizes=self.config.cin_sizes)
 
 
-def _attention(config: BaselinesConfig) -> dict[str, int]:
+def _attention(config: BaselinesConfig) -> _Attention:
     return {
         "layers": config.attention_layers,
         "heads": config.attention_heads,

@@ -12,10 +12,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from dnas.costs.formulas import cin_flops, cin_weights, linear_flops
-from dnas.models.initialization import init_linear_
+from dnas.models.initialization import make_linear
 
 
 class CompressedInteraction(nn.Module):
@@ -42,13 +41,10 @@ class CompressedInteraction(nn.Module):
         super().__init__()
         #: ``(H_k, H_{k-1} * M)`` weights of each layer.
         self.layers = nn.ModuleList(
-            skip_init(nn.Linear, below * num_vectors, above, bias=False)
+            make_linear(below * num_vectors, above, bias=False)
             for below, above in pairwise((num_vectors, *sizes))
         )
-        self.out = skip_init(nn.Linear, sum(sizes), 1, bias=False)
-        for layer in (*self.layers, self.out):
-            assert isinstance(layer, nn.Linear)
-            init_linear_(layer.weight, None)
+        self.out = make_linear(sum(sizes), 1, bias=False)
         self.flops = cin_flops(num_vectors, dim, sizes) + linear_flops(sum(sizes), 1)
         self.params = cin_weights(num_vectors, sizes) + sum(sizes)
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from dnas.costs.formulas import linear_flops
 from dnas.data.batch import Bags
 from dnas.models.embeddings import EmbeddingTables
-from dnas.models.initialization import init_linear_
+from dnas.models.initialization import make_linear
 
 
 class FirstOrder(nn.Module):
@@ -29,8 +28,7 @@ class FirstOrder(nn.Module):
     def __init__(self, num_dense: int, rows: Sequence[int]) -> None:
         super().__init__()
         self.table = EmbeddingTables(rows, (1,) * len(rows), 1)
-        self.numbers = skip_init(nn.Linear, num_dense, 1, bias=False)
-        init_linear_(self.numbers.weight, None)
+        self.numbers = make_linear(num_dense, 1, bias=False)
         self.flops = linear_flops(num_dense, 1)
         self.params = sum(rows) + num_dense
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 
 def init_linear_(weight: Tensor, bias: Tensor | None) -> None:
@@ -20,6 +21,20 @@ def init_linear_(weight: Tensor, bias: Tensor | None) -> None:
         weight.normal_(0.0, math.sqrt(2.0 / (in_features + out_features)))
         if bias is not None:
             bias.normal_(0.0, math.sqrt(1.0 / out_features))
+
+
+def make_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    """A layer initialised by ``init_linear_``, on torch's default device.
+
+    A width of 0 is allowed: a click log may have no numeric features.
+    """
+    # skip_init takes the CPU where no device is named, also under ``with torch.device("meta")``.
+    layer = skip_init(
+        nn.Linear, in_features, out_features, bias=bias, device=torch.get_default_device()
+    )
+    assert isinstance(layer, nn.Linear)
+    init_linear_(layer.weight, layer.bias if bias else None)
+    return layer
 
 
 def init_table_(table: Tensor) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import skip_init
 
 from dnas.costs.formulas import interacting_flops, interacting_params, linear_flops
-from dnas.models.initialization import init_linear_
+from dnas.models.initialization import init_linear_, make_linear
 
 
 class InteractingLayer(nn.Module):
@@ -34,7 +33,7 @@ class InteractingLayer(nn.Module):
         self.heads = heads
         self.head_dim = head_dim
         #: Queries, keys, values and residual, H * A rows of each: one product instead of four.
-        self.project = skip_init(nn.Linear, in_dim, 4 * heads * head_dim, bias=False)
+        self.project = make_linear(in_dim, 4 * heads * head_dim, bias=False)
         for part in self.project.weight.detach().chunk(4):
             init_linear_(part, None)
 
@@ -69,8 +68,7 @@ class InteractingStack(nn.Module):
         widths = (in_dim, *((heads * head_dim,) * (layers - 1)))
         self.layers = nn.ModuleList(InteractingLayer(width, heads, head_dim) for width in widths)
         out_features = num_vectors * heads * head_dim
-        self.out = skip_init(nn.Linear, out_features, 1, bias=False)
-        init_linear_(self.out.weight, None)
+        self.out = make_linear(out_features, 1, bias=False)
         self.flops = linear_flops(out_features, 1) + sum(
             interacting_flops(num_vectors, width, heads, head_dim) for width in widths
         )
