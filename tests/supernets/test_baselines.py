@@ -94,12 +94,6 @@ def test_capped_tables_take_ids_modulo():
     )
 
 
-def test_a_model_is_made_without_the_supernets_mlps():
-    config = BaselinesConfig(mlp_width_options=(5, 10**6))  # two layers of a million: 4 TB
-    model = CTR_BASELINES.make_model(config, SPEC, decisions("deepfm"))
-    assert model.deep.sizes == (80, 5, 5, 1)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
