@@ -282,7 +282,7 @@ class BaselinesSpace(SearchSpace):
     def make_model(
         self, config: BaselinesConfig, spec: DataSpec, architecture: Architecture
     ) -> DLRM | FieldModel:
-        """One baseline; the supernet of which it is one is made without storage."""
+        """One baseline; the supernet it is checked against is made without tables."""
         with torch.device("meta"):
             blueprint = self.make_supernet(config, spec)
         return blueprint.build(architecture)

@@ -26,9 +26,8 @@ def init_linear_(weight: Tensor, bias: Tensor | None) -> None:
 def make_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
     """A layer initialised by ``init_linear_`` and by nothing else, on the CPU.
 
-    On the CPU also where torch's default device is another, so that making a supernet without
-    storage draws as many random numbers as making one with it. Width 0 of the input is allowed: a
-    click log may have no numeric features.
+    On the CPU also where torch's default device is another, as ``skip_init`` has it. Width 0 of the
+    input is allowed: a click log may have no numeric features.
     """
     layer = skip_init(nn.Linear, in_features, out_features, bias=bias)
     assert isinstance(layer, nn.Linear)
