@@ -51,6 +51,7 @@ setup(
             "joint = supernets.registry:JOINT",
             "nasrec_full = supernets.nasrec.space:FULL",
             "nasrec_small = supernets.nasrec.space:SMALL",
+            "ctr_baselines = supernets.baselines:CTR_BASELINES",
         ],
     },
 )
