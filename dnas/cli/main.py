@@ -20,6 +20,7 @@ COMMANDS = {
     "retry": ("dnas.cli.ask:retry", "queue jobs of a run again that failed"),
     "logs": ("dnas.cli.logs:main", "print a job's log"),
     "report": ("dnas.cli.report:main", "tables and pictures of a run, finished or not"),
+    "autoctr": ("dnas.cli.autoctr:main", "write the text files that AutoCTR and NASRec train on"),
 }
 
 

@@ -101,7 +101,7 @@ class DataConfig:
     for criteo, autoctr for avazu and kdd2012_track2, column for adult, random for synthetic, what
     the schema says for table."""
 
-    split_off_by_one: bool = False
+    released_off_by_one: bool = False
     """With --split=autoctr on criteo_kaggle and kdd2012_track2: reproduce a mistake of the released
     scripts, by which every row gets the part of the row before it and the first row none."""
 
@@ -245,11 +245,11 @@ class DataConfig:
                 f"--train_fraction={self.train_fraction} has no effect with --split=autoctr, by "
                 "which 8 of 10 folds train: leave it out, or use another rule"
             )
-        if self.split_off_by_one and not is_autoctr:
-            raise ConfigError("--split_off_by_one is only used with --split=autoctr")
-        if self.split_off_by_one and self.data_set not in _RELEASED_OFF_BY_ONE:
+        if self.released_off_by_one and not is_autoctr:
+            raise ConfigError("--released_off_by_one is only used with --split=autoctr")
+        if self.released_off_by_one and self.data_set not in _RELEASED_OFF_BY_ONE:
             raise ConfigError(
-                f"--split_off_by_one: the released scripts are right for {self.data_set}: only "
+                f"--released_off_by_one: the released scripts are right for {self.data_set}: only "
                 f"{' and '.join(_RELEASED_OFF_BY_ONE)} have this mistake: leave it out"
             )
 

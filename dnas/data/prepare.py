@@ -152,7 +152,7 @@ def prepare(config: DataConfig) -> PreparedData:
         train_fraction=config.train_fraction,
         weights_proportion=config.weights_training_proportion,
         seed=config.split_seed,
-        off_by_one=config.split_off_by_one,
+        off_by_one=config.released_off_by_one,
         memory_map=config.memory_map,
     )
     for name, part in split_record["parts"].items():
