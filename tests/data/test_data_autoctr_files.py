@@ -154,6 +154,17 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rows", [25, 35])
+def test_a_file_that_changes_is_refused(
+    tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = write_lines(tmp_path / "train.txt", [criteo_line("01"[i % 2]) for i in range(30)])
+    monkeypatch.setattr(autoctr_files, "_read_labels", lambda source: np.arange(rows) % 2)
+    assert run(tmp_path / "out", "criteo_kaggle", path) == 2
+    assert "a raw file changed while it was read" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["train.txt"]
+
+
 def test_a_folder_that_is_empty_is_taken(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "train.txt", [criteo_line("01"[i % 2]) for i in range(30)])
     (tmp_path / "out").mkdir()

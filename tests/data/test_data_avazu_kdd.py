@@ -21,6 +21,7 @@ from dnas.data.layout import IdRule
 from dnas.data.prepare import make_source
 from dnas.data.vocabulary import make_encoder
 from dnas.errors import ConfigError, DataError
+from tests.conftest import shared_data
 from tests.data.nasrec_files import (
     AVAZU_ROW,
     avazu_line,
@@ -129,6 +130,15 @@ def test_modulo_of_criteo(tmp_path: Path) -> None:
     assert small.ids[:, 0].tolist() == [0, 1, 1, 1]
 
 
+def test_modulo_of_real_rows(tmp_path: Path) -> None:
+    path = shared_data("criteo_1tb_day0_10k.tsv.zst")
+    store = build(tmp_path, data_set="criteo_kaggle", raw_data=str(path), ids="modulo")
+    texts = pl.read_csv(path, separator="\t", has_header=False, infer_schema=False)[:, 14:].rows()
+    for row, ids in zip(texts[::97], store.ids[::97].tolist(), strict=True):
+        for text, size, number in zip(row, criteo.TABLE_SIZES, ids, strict=True):
+            assert number == math.fmod(int(text, 16) if text else -1, size - 1) + 1
+
+
 # ---------------------------------------------------------------------------------- Avazu
 
 
@@ -220,9 +230,27 @@ def test_kdd_by_hand(tmp_path: Path, block_bytes: int) -> None:
     assert store.ids[:, 7:].tolist() == [[21, 3, 4], [8, 3, 7], [1000, 1, 1], [1, 1, 1], [0, 1, 1]]
 
 
+def test_parquet_is_read_as_text_is(tmp_path: Path) -> None:
+    lines = [kdd_line(i % 2, i, url=str(2**64 - 1 - i)) for i in range(9)]
+    text = kdd(tmp_path, lines, ["3\t1\t5"], ids="modulo")
+    frame = pl.read_csv(
+        tmp_path / "training.txt", separator="\t", has_header=False, new_columns=kdd2012.COLUMNS
+    )
+    frame = frame.cast({"displayURL": pl.UInt64})
+    frame.write_parquet(tmp_path / "training.parquet")
+    parquet = build(
+        tmp_path / "cache",
+        data_set="kdd2012_track2",
+        raw_data=str(tmp_path / "training.parquet"),
+        user_profile=str(tmp_path / "userid_profile.txt"),
+        ids="modulo",
+    )
+    assert parquet.manifest.content_hash == text.manifest.content_hash
+
+
 def test_users_with_large_numbers(tmp_path: Path) -> None:
     last = user_profile.USER_LIMIT - 1
-    users = [f"{5_000_000}\t1\t2", "12\t2\t1", f"{3_000_000}\t0\t6"]
+    users = [f"{5_000_000}\t1\t2", "12\t2\t1", f"{3_000_000}\t0\t6", "0\t2\t2"]
     lines = [kdd_line(0, u) for u in (5_000_000, 5_000_001, 12, 3_000_000, last, 2**40, "ab")]
     ids = kdd(tmp_path, lines, users, ids="modulo").ids[:, 8:]
     assert ids.tolist() == [[2, 3], [1, 1], [3, 2], [1, 7], [1, 1], [1, 1], [1, 1]]
