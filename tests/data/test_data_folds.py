@@ -14,7 +14,7 @@ from dnas.errors import DataError
 from tests.data.raw_rows import criteo_line, write_lines
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(20, 400),
     share=st.floats(0.05, 0.95),
