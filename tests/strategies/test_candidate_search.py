@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dnas.core import Architecture, UniformPrior
-from dnas.errors import ConfigError, DataError, JobError, Preempted
+from dnas.errors import ConfigError, DataError, DivergenceError, JobError, Preempted
 from dnas.runs import JobFolder
 from dnas.strategies.candidate_log import CandidateLog
 from dnas.strategies.candidate_search import CandidateSearch
@@ -105,7 +105,7 @@ def test_the_best_are_given(tmp_path):
     assert (progress["step"], progress["total_steps"], progress["phase"]) == (28, 28, "evolution")
 
 
-def test_candidates_without_a_score_are_last_and_stay_in_the_log(tmp_path):
+def test_candidates_without_a_score_are_not_given_and_stay_in_the_log(tmp_path):
     def evaluate(architecture):
         return {"logloss": None if architecture["scale/d0"] == 4 else distance(architecture)}
 
@@ -117,6 +117,11 @@ def test_candidates_without_a_score_are_last_and_stay_in_the_log(tmp_path):
     assert all(line["score"] is None for line in failed)
     again = search(tmp_path, Planted())
     assert [f.architecture for f in again.run()] == [f.architecture for f in found]
+
+
+def test_a_supernet_in_which_nothing_has_a_score(tmp_path):
+    with pytest.raises(DivergenceError, match="none of 28 candidates has a finite logloss"):
+        search(tmp_path, lambda architecture: {"logloss": None}).run()
 
 
 # -------------------------------------------------------------------------------- going on
@@ -243,8 +248,8 @@ def test_several_processes_give_what_one_gives(tmp_path):
         assert list(pool(wanted[:1])) == expected[:1]
         names = {path.name for path in tmp_path.iterdir()} - {own.name}
         assert 1 <= len(names) <= 2
-        net.w.data.fill_(5.0)  # in the memory that all share
-        assert [found["weights"] for found in pool(wanted[:2])] == [10.0, 10.0]
+        net.w.data.fill_(5.0)  # theirs are a copy
+        assert list(pool(wanted[:2])) == expected[:2]
 
 
 def test_fine_tuning_in_processes():
@@ -280,12 +285,14 @@ def test_what_was_evaluated_before_a_worker_died_is_given():
     net = Scales(decisions=2)
     wanted = all_of(net)
     found = []
-    with (
-        evaluations(net, partial(Faulty, "killed"), processes=2) as pool,
-        pytest.raises(RuntimeError, match="ended by signal 9"),
-    ):
-        for metrics in pool(wanted):
-            found.append(metrics)
+
+    def collect():
+        with evaluations(net, partial(Faulty, "killed"), processes=2) as pool:
+            for metrics in pool(wanted):
+                found.append(metrics)
+
+    with pytest.raises(RuntimeError, match="ended by signal 9"):
+        collect()
     assert 4 <= len(found) <= 6  # one worker died, the other may have been a candidate behind
     assert found == [{"logloss": distance(a)} for a in wanted[: len(found)]]
 

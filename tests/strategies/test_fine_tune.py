@@ -55,17 +55,16 @@ def test_minibatches_go_round_by_hand():
     assert rows[:3][minibatch(1, 4, 3)].tolist() == [1, 2, 0, 1]
 
 
-def test_one_step_by_hand():
+def test_two_steps_by_hand():
     """A feature of 2, label 0.5, squared error; w = 1, b = 0.5: gradients 8 and 4.
 
-    Step 0 has learning rate 0 and leaves 8^2 in Adagrad's sum; step 1 of T = 2 (no warm-up, half
-    a cosine of 1 is 0.5): w - 0.5 * 0.6 * 8 / (sqrt(128) + 1).
+    Of two steps without warm-up the first has the whole learning rate, the second half of it.
     """
     settings = FineTune(steps=2, batch_size=1, lr=0.6, lr_warmup_fraction=0.0, eps=1.0)
     features, labels = torch.tensor([[2.0]]), torch.tensor([0.5])
     weight, bias = torch.tensor([1.0]), torch.tensor(0.5)
     tuned, _ = fine_tune_head(features, labels, weight, bias, nn.MSELoss(), settings)
-    first = 1 - 0.6 * 8 / (8 + 1)  # step 0: factor 1 without warm-up
+    first = 1 - 0.6 * 8 / (8 + 1)
     first_bias = 0.5 - 0.6 * 4 / (4 + 1)
     gradient = 2 * (2 * first + first_bias - 0.5) * 2
     expected = first - 0.3 * gradient / ((64 + gradient**2) ** 0.5 + 1)
@@ -104,8 +103,11 @@ def test_fine_tuning_is_training_the_last_layer_in_the_network(width, function):
 def test_fine_tuning_improves_what_it_trains():
     net = prefix()
     plain, tuned = evaluator(net, tuning_rows=None, fine_tune=None), evaluator(net)
-    for architecture in architectures(net):
-        assert tuned(architecture)["logloss"] < plain(architecture)["logloss"]
+    before, after = (
+        [evaluate(architecture)["logloss"] for architecture in architectures(net)]
+        for evaluate in (plain, tuned)
+    )
+    assert sum(after) < sum(before) - 0.1
 
 
 # -------------------------------------------------------------------------------- evaluation
@@ -173,7 +175,7 @@ def test_supernets_without_a_head():
         metrics.update(built(*batch.inputs), batch.labels)
     assert found == pytest.approx(metrics.compute(), rel=1e-5)
     with pytest.raises(
-        ConfigError, match="DLRMSuperNet has no linear last layer .* --finetune_steps=0"
+        ConfigError, match=r"DLRMSuperNet has no linear last layer .* --finetune_steps=0"
     ):
         SharedWeightsEvaluator(net, CLICKS, rows, tuning_rows=rows, fine_tune=TUNE)
 
