@@ -76,7 +76,7 @@ def _head(findings: Findings, usable: int) -> list[str]:
     records, frame = findings.records, findings.results
     state = str(records.status.get("state") or "state unknown")
     lines = [f"experiment {records.experiment_id}: {state}"]
-    for kind, jobs in (("supernet", records.supernet), ("sampled", records.sampled)):
+    for kind, jobs in records.stages:
         counts = [f"{n} {state.replace('_', ' ')}" for state, n in count_states(jobs).items()]
         lines.append(
             f"{kind + ' jobs':<14}{len(jobs)}" + (": " + ", ".join(counts) if jobs else "")
