@@ -1,7 +1,7 @@
 """Plain modules: what search spaces build."""
 
 from dnas.models.dlrm import DLRM, DLRMSpec
-from dnas.models.embeddings import EmbeddingTables, FusedTable
+from dnas.models.embeddings import EmbeddingTables, FusedTable, capped_rows
 from dnas.models.interaction import CatInteraction, DotInteraction, make_interaction
 from dnas.models.mlp import MLP
 
@@ -13,5 +13,6 @@ __all__ = [
     "DotInteraction",
     "EmbeddingTables",
     "FusedTable",
+    "capped_rows",
     "make_interaction",
 ]
