@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dnas.reporting.frames import setting_columns
-from dnas.reporting.statistics import RANDOM, diverged_rows, population
+from dnas.reporting.statistics import RANDOM, SEARCHED, diverged_rows, population
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def compare(frame: pd.DataFrame, cost: str | None) -> Comparison | None:
         The numbers, or None when one of the two groups is empty.
     """
     kept = frame[~diverged_rows(frame)]
-    is_random = population(kept) == RANDOM
-    searched = _group(kept[~is_random], cost)
-    random = _group(kept[is_random], cost)
+    groups = population(kept)
+    of_search, of_chance = kept[groups == SEARCHED], kept[groups == RANDOM]
+    searched, random = _group(of_search, cost), _group(of_chance, cost)
     if searched is None or random is None:
         return None
     k = min(searched.count, random.count)
@@ -139,7 +139,7 @@ def compare(frame: pd.DataFrame, cost: str | None) -> Comparison | None:
         win_rate=float((pairs + 1).mean() / 2),
         random_beaten=_beaten(random, searched),
         searched_beaten=_beaten(searched, random),
-        same_budget=_settings_of(kept[~is_random], frame) == _settings_of(kept[is_random], frame),
+        same_budget=_settings_of(of_search, frame) == _settings_of(of_chance, frame),
     )
 
 
@@ -166,8 +166,14 @@ def best_trainings(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["validation_logloss"].notna()].sort_values(
         ["validation_logloss", "job"], kind="stable"
     )
-    key = rows["canonical_id"].where(rows["canonical_id"].notna(), "job " + rows["job"].astype(str))
-    return rows[~key.duplicated()]
+    return rows[~architecture_keys(rows).duplicated()]
+
+
+def architecture_keys(rows: pd.DataFrame) -> pd.Series:
+    """What tells the architectures of ``rows`` apart; a row that names none is one of its own."""
+    return rows["canonical_id"].where(
+        rows["canonical_id"].notna(), "job " + rows["job"].astype(str)
+    )
 
 
 def _group(rows: pd.DataFrame, cost: str | None) -> Group | None:

@@ -19,7 +19,7 @@ DIVERGED_NORMALIZED_ENTROPY = 2.0
 DIVERGED_TIMES_MEDIAN = 3.0
 
 STATISTICS = ("min", "mean", "median", "max")
-SEARCHED, RANDOM = "searched", "random"
+SEARCHED, RANDOM, BASELINE = "searched", "random", "baseline"
 
 
 def diverged_rows(frame: pd.DataFrame) -> pd.Series:
@@ -43,12 +43,14 @@ def diverged_rows(frame: pd.DataFrame) -> pd.Series:
 
 
 def population(frame: pd.DataFrame) -> pd.Series:
-    """``random`` for architectures drawn without a search, ``searched`` for all others."""
-    return (frame["origin"] == RANDOM).map({True: RANDOM, False: SEARCHED})
+    """``random`` for architectures drawn without a search, ``baseline`` for those that people have
+    made, ``searched`` for all others."""
+    origin = frame["origin"].astype(object)
+    return origin.where(origin.isin((RANDOM, BASELINE)), SEARCHED)
 
 
 def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables, for each search space, of searched and of random architectures.
+    """The paper's tables, for each search space and :func:`population`.
 
     Args:
         frame: As from ``results_frame``.

@@ -11,6 +11,7 @@ import pandas as pd
 from dnas.reporting.comparison import Comparison, Group, best_trainings, compare
 from dnas.reporting.entropy import NEARLY_UNIFORM
 from dnas.reporting.failures import failure_lines
+from dnas.reporting.final import complexity_lines, final_lines
 from dnas.reporting.frames import METRICS, cost_name, setting_columns
 from dnas.reporting.records import DIVERGED, JobRecord, RunRecords, count_states
 from dnas.reporting.statistics import (
@@ -37,8 +38,10 @@ class Findings:
 
     Attributes:
         records: The run.
-        results: As from ``results_frame``.
+        results: As from ``results_frame``, the sampled stage.
         cost: The main cost column, or None.
+        final: As from ``results_frame``, the final stage.
+        complexity: As from ``complexity_frame``.
         entropy: Final mean entropy of theta of each supernet job that recorded one.
         trouble: What else could not be read, one line each.
         files: Names of the files written, inside the run folder.
@@ -47,6 +50,8 @@ class Findings:
     records: RunRecords
     results: pd.DataFrame
     cost: str | None
+    final: pd.DataFrame = field(default_factory=pd.DataFrame)
+    complexity: pd.DataFrame = field(default_factory=pd.DataFrame)
     entropy: Mapping[str, float] = field(default_factory=dict)
     trouble: Sequence[str] = ()
     files: Sequence[str] = ()
@@ -56,11 +61,12 @@ def summary_text(findings: Findings) -> str:
     """The summary, ending in a newline."""
     kept = findings.results[~diverged_rows(findings.results)]
     head = _head(findings, len(kept))
-    body: list[str] = []
+    body = final_lines(findings.records.choice, findings.final)
     if len(kept):
         body += _best(kept, findings.cost)
         body += _most_likely(kept, findings)
         body += _against_random(findings)
+    body += complexity_lines(findings.complexity)
     body += _uniform_warning(findings.entropy)
     if len(kept):
         body += _statistics(findings)
@@ -85,7 +91,7 @@ def _head(findings: Findings, usable: int) -> list[str]:
         lines.append("no architecture has been trained to an end yet, so there is no table of them")
         return lines
     best = best_trainings(frame)
-    random = int((population(best) != SEARCHED).sum())
+    random = int((population(best) == RANDOM).sum())
     spaces = ", ".join(sorted(frame["search_space"].dropna().astype(str).unique())) or "unnamed"
     text = f"{plural(len(frame), 'training')} of {plural(len(best), 'architecture')}"
     text += f" ({random} of them random)" if random else ""
@@ -179,9 +185,10 @@ def _against_random(findings: Findings) -> list[str]:
         found = compare(frame[spaces == space], findings.cost)
         suffix = f" ({space})" if spaces.nunique() > 1 else ""
         if found is None:
-            known = population(frame[spaces == space]).iloc[0]
-            absent = "random" if known == SEARCHED else "searched"
-            lines.append(f"against random{suffix}: not known, no {absent} architecture was trained")
+            known = set(population(frame[spaces == space]))
+            absent = " and no ".join(group for group in (RANDOM, SEARCHED) if group not in known)
+            what = f"no {absent} architecture was trained" if absent else "all diverged"
+            lines.append(f"against random{suffix}: not known, {what}")
         else:
             lines += _comparison(found, findings.cost, suffix)
     return lines
@@ -293,10 +300,11 @@ def _failures(findings: Findings) -> list[str]:
 
 def _files(findings: Findings) -> list[str]:
     figures = [name for name in findings.files if name.endswith(".png")]
-    tables = [name for name in findings.files if not name.endswith(".png")]
+    tables = [name.removesuffix(".csv") for name in findings.files if name.endswith(".csv")]
+    texts = [name for name in findings.files if not name.endswith((".csv", ".png"))]
     where = shorten(str(findings.records.folder.path), 60)
     lines = [f"in {where}:"]
-    shown = ", ".join(tables)
+    shown = ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
     return [
         *lines,
         f"  {shown}" + (f", figures/ ({plural(len(figures), 'picture')})" if figures else ""),
