@@ -71,11 +71,11 @@ def complexity_lines(table: pd.DataFrame) -> list[str]:
         return []
     tested = bool(table["test_logloss"].notna().any())
     head = ["", "loss", "AUC", *(("test loss", "test AUC") if tested else ()), "MMACs", "params"]
-    rows = [[*head, "in embeddings"]]
+    rows = [[*head, "embedding"]]
     for role in ROLES:
         for _, row in table[table["role"] == role].head(_SHOWN.get(role, 1)).iterrows():
             name = f"{'' if role in _SHOWN else 'best '}{role} {row['architecture_id']}"
-            cells = [shorten(name, 30)]
+            cells = [shorten(name, 27)]
             splits = ("validation", "test") if tested else ("validation",)
             cells += [fixed(row[f"{s}_{name}"]) for s in splits for name in ("logloss", "auc")]
             cells.append(f"{row['mmacs']:.4g}" if pd.notna(row["mmacs"]) else "-")

@@ -64,9 +64,10 @@ def summary_text(findings: Findings) -> str:
     body = final_lines(findings.records.choice, findings.final)
     if len(kept):
         body += _best(kept, findings.cost)
+    body += complexity_lines(findings.complexity)
+    if len(kept):
         body += _most_likely(kept, findings)
         body += _against_random(findings)
-    body += complexity_lines(findings.complexity)
     body += _uniform_warning(findings.entropy)
     if len(kept):
         body += _statistics(findings)
@@ -186,9 +187,14 @@ def _against_random(findings: Findings) -> list[str]:
         suffix = f" ({space})" if spaces.nunique() > 1 else ""
         if found is None:
             known = set(population(frame[spaces == space]))
-            absent = " and no ".join(group for group in (RANDOM, SEARCHED) if group not in known)
-            what = f"no {absent} architecture was trained" if absent else "all diverged"
-            lines.append(f"against random{suffix}: not known, {what}")
+            absent = [group for group in (RANDOM, SEARCHED) if group not in known]
+            if len(absent) < 2:  # else they are people's own, with which nothing was searched
+                what = (
+                    f"no {absent[0]} architecture was trained"
+                    if absent
+                    else "all of one sort diverged"
+                )
+                lines.append(f"against random{suffix}: not known, {what}")
         else:
             lines += _comparison(found, findings.cost, suffix)
     return lines

@@ -134,24 +134,13 @@ def test_the_summary_has_the_best_of_each_role(fake: FakeRun) -> None:
     fake.sampled("d0", 0.49, arch="dlrm", origin="baseline", costs={"flops": 54e6, "params": 1e6})
     lines = make_report(fake.run).splitlines()
     start = lines.index("complexity")
-    rows = [line.split() for line in lines[start + 1 : start + 6]]
-    assert rows[0] == [
-        "loss",
-        "AUC",
-        "test",
-        "loss",
-        "test",
-        "AUC",
-        "MMACs",
-        "params",
-        "in",
-        "embeddings",
-    ]
-    assert rows[1:] == [
-        ["final", "id-a", "0.44100", "0.80000", "0.44000", "0.80000", "1.5", "91", "k", "90", "k"],
-        ["best", "searched", "id-a", "0.45000", "0.80000", "-", "-", "1.5", "5,000", "4,000"],
-        ["best", "random", "id-c", "0.48000", "0.80000", "-", "-", "1.5", "5,000", "4,000"],
-        ["baseline", "id-dlrm", "0.49000", "0.80000", "-", "-", "27", "1", "M", "-"],
+    rows = [" ".join(line.split()) for line in lines[start + 1 : start + 6]]
+    assert rows == [
+        "loss AUC test loss test AUC MMACs params embedding",
+        "final id-a 0.44100 0.80000 0.44000 0.80000 1.5 91 k 90 k",
+        "best searched id-a 0.45000 0.80000 - - 1.5 5,000 4,000",
+        "best random id-c 0.48000 0.80000 - - 1.5 5,000 4,000",
+        "baseline id-dlrm 0.49000 0.80000 - - 27 1 M -",
     ]
 
 
@@ -159,10 +148,12 @@ def test_baselines_are_neither_searched_nor_random(fake: FakeRun) -> None:
     fake.sampled("s", 0.45, arch="a")
     fake.sampled("r", 0.46, arch="b", origin="random")
     fake.sampled("d", 0.40, arch="c", origin="baseline")
+    fake.sampled("d1", 0.49, arch="e", origin="baseline", space="own")
     text = make_report(fake.run)
     lines = [line.split() for line in text.splitlines()]
     assert ["searched", "1", "1", "0.45000", "0.45000"] in [line[:5] for line in lines]
     assert "(1 of them random)" in text
+    assert "not known" not in text
     assert set(pd.read_csv(fake.run.distribution)["population"]) == {"searched", "random"}
 
 
