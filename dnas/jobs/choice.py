@@ -4,7 +4,9 @@ NASRec (arXiv:2207.07187, 5.1, "Model Selection") retrains what the search found
 the best *validation* performance, and lets only that one see the test rows. An architecture stands
 by its best job: its learning rates and seeds were alternatives of one list, and the list's best is
 what the sampled stage says of it. Equal values are told apart by the job's id, so that a choice is
-the same whenever it is made of the same results.
+the same whenever it is made of the same results. What was trained for comparison alone, at random
+or by people, takes no part: the final model is to be what the search found. Where there is nothing
+else (a random search is an experiment too), it does.
 
 The choice is a file, ``choice.json``, written before any job follows from it. Once made it stays:
 test rows that have been looked at by one final model must not decide about the next.
@@ -26,6 +28,8 @@ from dnas.jobs.verdict import read_result
 from dnas.runs import RunFolder
 
 _FORMAT = "dnas.choice/1"
+#: Origins of architectures that are trained for comparison.
+_CONTROLS = ("random", "baseline")
 #: What results are compared by that do not say it themselves.
 _DEFAULT_METRIC = "logloss"
 
@@ -67,6 +71,8 @@ class Choice:
     """The best that was not chosen; None if all were."""
     candidates: int
     """Architectures that could be chosen."""
+    controls: int = 0
+    """Architectures that have a value and were trained for comparison alone."""
     without_value: tuple[str, ...] = ()
     """``kind/id`` of each sampled job that could not take part: it failed, was cancelled, or its
     result has no such metric."""
@@ -81,6 +87,7 @@ class Choice:
             "chosen": [candidate.to_json() for candidate in self.chosen],
             "runner_up": None if self.runner_up is None else self.runner_up.to_json(),
             "candidates": self.candidates,
+            "controls": self.controls,
             "without_value": list(self.without_value),
         }
 
@@ -101,6 +108,7 @@ class Choice:
             chosen=tuple(Candidate(**candidate) for candidate in value["chosen"]),
             runner_up=None if runner_up is None else Candidate(**runner_up),
             candidates=int(value["candidates"]),
+            controls=int(value["controls"]),
             without_value=tuple(map(str, value["without_value"])),
         )
 
@@ -109,6 +117,8 @@ class Choice:
         text = f"by validation {self.metric} among {self.candidates} architectures: {best}"
         if self.runner_up is not None:
             text += f"; runner-up {self.runner_up.job} ({self.runner_up.value:.6g})"
+        if self.controls:
+            text += f"; {self.controls} architectures were trained for comparison alone"
         if self.without_value:
             text += f"; {len(self.without_value)} sampled jobs have no value and took no part"
         return text
@@ -130,10 +140,12 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
     values: list[tuple[float, Candidate]] = []
     without: list[str] = []
     for job in ordered:
+        if job.spec.architecture is None:
+            continue  # trained by itself, not one of this run's architectures
         result = _result(job)
         measure = _measure(result)
         value = None if measure is None else _value(result, measure[0])
-        if measure is None or value is None or job.spec.architecture is None:
+        if measure is None or value is None:
             without.append(f"{job.kind}/{job.id}")
             continue
         measures.setdefault(measure, f"{job.kind}/{job.id}")
@@ -158,7 +170,8 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
             f"({shown}); search and train one task in an experiment that has a final stage"
         )
     ((metric, maximize),) = measures
-    ranked = _by_architecture(candidate for _, candidate in sorted(values, key=lambda v: v[0]))
+    every = _by_architecture(candidate for _, candidate in sorted(values, key=lambda v: v[0]))
+    ranked = [candidate for candidate in every if candidate.origin not in _CONTROLS] or every
     return Choice(
         metric=metric,
         maximize=maximize,
@@ -166,6 +179,7 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
         chosen=tuple(ranked[:number]),
         runner_up=ranked[number] if len(ranked) > number else None,
         candidates=len(ranked),
+        controls=len(every) - len(ranked),
         without_value=tuple(without),
     )
 

@@ -51,7 +51,7 @@ def final_lines(choice: Mapping[str, Any], final: pd.DataFrame) -> list[str]:
         waiting = ["    its final model has not been trained yet"]
         lines += waiting if jobs is None else _model(jobs)
         if found.get("origin") == RANDOM:
-            lines.append("  CAUTION: it was drawn at random, not found by a search")
+            lines.append("  CAUTION: it was drawn at random; no searched architecture took part")
     missing = [str(name) for name in _listed(choice.get("without_value"))]
     if missing:
         shown = ", ".join(shorten(name, 30) for name in missing[:_NAMED])

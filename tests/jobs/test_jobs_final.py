@@ -107,7 +107,7 @@ def test_the_best_architecture_is_trained_by_every_final_job_when_all_else_is_ov
         assert f"--arch={job['architecture']}" in result["argv"]
     choice = stages.choice()
     assert (choice["metric"], choice["maximize"], choice["number"]) == ("logloss", False, 1)
-    assert (choice["candidates"], choice["without_value"]) == (3, [])
+    assert (choice["candidates"], choice["controls"], choice["without_value"]) == (3, 0, [])
     (chosen,) = choice["chosen"]
     assert (chosen["value"], chosen["canonical_id"], chosen["jobs"]) == (0.42, "A", 2)
     (best,) = [
@@ -376,6 +376,17 @@ def test_a_session_that_ends_around_the_choice_is_continued_alike(
     assert stages.run.num_starts("sampled") == [1] * 6
 
 
+def test_a_run_that_was_moved_keeps_its_choice(stages: Stages) -> None:
+    assert stages.go().exit_code == 0
+    Path("runs").rename("moved")
+    dnas, sampled, final = stages.configs
+    assert run_pipeline(dnas, sampled, "e1", "moved", final_config=final).exit_code == 0
+    folders = sorted(Path("moved/e1/final").iterdir())
+    assert [len((f / "starts.txt").read_text().splitlines()) for f in folders] == [1, 1]
+    job = json.loads((folders[0] / "job.json").read_text())
+    assert Path(job["architecture"]).is_relative_to(Path("moved").absolute())
+
+
 def test_a_damaged_choice_is_not_guessed(stages: Stages) -> None:
     assert stages.go().exit_code == 0
     (stages.run.path / "choice.json").write_text('{"format": "dnas.choice/1"')
@@ -443,6 +454,28 @@ def test_the_results_say_by_what_they_are_judged(
     assert [(c.canonical_id, c.value) for c in choice.chosen] == [("B", 0.7)]
 
 
+def test_what_was_trained_for_comparison_takes_no_part_beside_what_was_searched(
+    judged: Callable[..., list[Job]], tmp_path: Path
+) -> None:
+    def origin(kind: str) -> dict[str, Any]:
+        return {"architecture": {"provenance": {"kind": kind}}}
+
+    run, controls = (
+        RunFolder(tmp_path / "e"),
+        [
+            ("A", logloss(0.1) | origin("random")),
+            ("B", logloss(0.2) | origin("baseline")),
+        ],
+    )
+    choice = choose(run, judged(*controls, ("C", logloss(0.9) | origin("draw"))), 1)
+    assert [c.canonical_id for c in choice.chosen] == ["C"]
+    assert (choice.candidates, choice.controls, choice.runner_up) == (1, 2, None)
+    assert "2 architectures were trained for comparison alone" in str(choice)
+    choice = choose(run, judged(*controls), 1)  # a random search
+    assert [c.canonical_id for c in choice.chosen] == ["A"]
+    assert choice.controls == 0
+
+
 def test_values_that_are_none_take_no_part(
     judged: Callable[..., list[Job]], tmp_path: Path
 ) -> None:
@@ -465,11 +498,11 @@ def test_a_result_that_has_become_unreadable_stops_the_choice(
 def test_choices_are_read_back(judged: Callable[..., list[Job]], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "e")
     assert read_choice(run) is None
-    origin = {"architecture": {"provenance": {"kind": "random"}}}
+    origin = {"architecture": {"provenance": {"kind": "most_likely"}}}
     choice = choose(run, judged(("A", logloss(0.1) | origin), ("B", logloss(0.2)), ("C", None)), 1)
     write_json(run.choice, choice.to_json())
     assert read_choice(run) == choice
-    assert choice.chosen[0].origin == "random"
+    assert choice.chosen[0].origin == "most_likely"
     assert str(choice) == (
         "by validation logloss among 2 architectures: sampled/0000 (logloss 0.1); runner-up "
         "sampled/0001 (0.2); 1 sampled jobs have no value and took no part"

@@ -98,6 +98,7 @@ class FakeRun:
             ],
             "runner_up": None,
             "candidates": 3,
+            "controls": 0,
             "without_value": [],
         }
         write_json(self.run.choice, content | more)

@@ -12,6 +12,7 @@ from dnas.files import read_json, write_json
 from dnas.reporting import make_report, results_frame, status_text
 from dnas.reporting.complexity import complexity_frame
 from dnas.reporting.distribution import distribution_numbers, draw_distribution, worth_drawing
+from dnas.reporting.final import complexity_lines, final_lines
 
 COSTS = {"flops": 3e6, "params": 5000.0, "embedding_params": 4000.0}
 FULL = {"flops": 3e6, "params": 91000.0, "embedding_params": 90000.0}
@@ -68,6 +69,7 @@ def test_results_hold_both_stages_and_other_tables_the_sampled_one(fake: FakeRun
     rows = statistics[statistics["statistic"] == "rows"]["validation_logloss"].tolist()
     assert rows == [1, 3]
     assert len(pd.read_csv(fake.run.distribution)) == 3
+    assert len(pd.read_csv(fake.run.complexity)) == 4
 
 
 def test_a_final_model_that_waits_or_has_seen_no_test_rows(fake: FakeRun) -> None:
@@ -87,16 +89,24 @@ def test_a_chosen_random_architecture_is_pointed_out(fake: FakeRun) -> None:
     value = read_json(fake.run.choice)
     value["chosen"][0]["origin"] = "random"
     write_json(fake.run.choice, value)
-    assert "CAUTION: it was drawn at random, not found by a search" in make_report(fake.run)
+    assert "CAUTION: it was drawn at random; no searched architecture took part" in make_report(
+        fake.run
+    )
 
 
-def test_a_damaged_choice_does_no_harm(fake: FakeRun) -> None:
-    three_stages(fake)
-    for content in ("{", "[]", '{"chosen": 3}', '{"chosen": [1, {}], "candidates": "x"}'):
-        fake.run.choice.write_text(content)
-        text = make_report(fake.run)
-        assert "best by validation loss" in text
-        assert "    final/f1 and 1 more" in text or "its final model has not been" in text
+@pytest.mark.parametrize(
+    "choice", [{}, {"chosen": 3}, {"chosen": [1]}, {"chosen": [{}], "candidates": "x"}]
+)
+def test_a_choice_that_says_little_does_no_harm(choice: dict[str, object], fake: FakeRun) -> None:
+    fake.final("f1", 0.44, arch="a")
+    text = "\n".join(final_lines(choice, results_frame(fake.run)))
+    assert "    final/f1" in text or "its final model has not been" in text
+
+
+def test_a_damaged_choice_is_as_none(fake: FakeRun) -> None:
+    fake.final("f1", 0.44, arch="a")
+    fake.run.choice.write_text("{")
+    assert "final models (no usable choice.json says by what" in make_report(fake.run)
 
 
 def test_status_shows_the_final_stage_where_there_is_one(fake: FakeRun) -> None:
@@ -125,17 +135,14 @@ def test_complexities_by_hand(fake: FakeRun) -> None:
     assert table["validation_logloss"].tolist() == pytest.approx([0.441, 0.45, 0.47, 0.48, 0.49])
     assert table["test_logloss"].iloc[0] == pytest.approx(0.44)
     assert table["test_logloss"].iloc[1:].isna().all()
-    make_report(fake.run)
-    assert len(pd.read_csv(fake.run.complexity)) == 5
 
 
 def test_the_summary_has_the_best_of_each_role(fake: FakeRun) -> None:
     three_stages(fake)
     fake.sampled("d0", 0.49, arch="dlrm", origin="baseline", costs={"flops": 54e6, "params": 1e6})
-    lines = make_report(fake.run).splitlines()
-    start = lines.index("complexity")
-    rows = [" ".join(line.split()) for line in lines[start + 1 : start + 6]]
-    assert rows == [
+    lines = complexity_lines(complexity_frame(results_frame(fake.run)))
+    assert [" ".join(line.split()) for line in lines] == [
+        "complexity",
         "loss AUC test loss test AUC MMACs params embedding",
         "final id-a 0.44100 0.80000 0.44000 0.80000 1.5 91 k 90 k",
         "best searched id-a 0.45000 0.80000 - - 1.5 5,000 4,000",
