@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 import supernets  # noqa: F401  (registers the search spaces)
-from dnas.cli import search
+from dnas.cli import architectures, search
 from dnas.jobs import expand, load_config
+from supernets.baselines import MODELS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCHES = sorted(CONFIGS.glob("*_dnas_search"))
 SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
 FINAL = sorted(CONFIGS.glob("*_final_search"))
+BASELINES = sorted(CONFIGS.glob("*_baselines"))
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
@@ -38,7 +41,9 @@ def test_every_search_config_has_a_second_stage(path):
     assert any((CONFIGS / f"{name}_sampled_search").exists() for name in (stem, *shared))
 
 
-@pytest.mark.parametrize("path", [*SEARCHES, *SAMPLED, *FINAL], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*SEARCHES, *SAMPLED, *FINAL, *BASELINES], ids=lambda path: path.name
+)
 def test_configs_say_first_what_they_are(path):
     assert path.read_text(encoding="utf-8").startswith("# ")
 
@@ -56,6 +61,24 @@ def test_final_configs_train_the_best_architecture_and_test_it(path):
     assert config.kind == "final"
     assert all("--check_test_set_performance" in job.argv for job in expand(config))
     assert (CONFIGS / path.name.replace("_final_", "_sampled_")).exists()
+
+
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.name)
+def test_baselines_train_what_their_command_writes(path, capsys):
+    command = path.read_text(encoding="utf-8").splitlines()[0].split("First: ")[1].split(";")[0]
+    program, name, *words = shlex.split(command)
+    assert (program, name) == ("dnas", "architectures")
+    assert architectures.main([*words, "--print_config"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["search_space"], values["each"]) == ("ctr_baselines", ["model/kind"])
+    config = load_config(path)
+    trained = {dict(job.settings)["sampled_arch"] for job in expand(config)}
+    assert trained == set(MODELS)
+    assert config.kind == "sampled"
+    given = next(word for word in expand(config)[0].argv if word.startswith("--sampled_arch="))
+    assert given == f"--sampled_arch={values['out']}/dlrm.json"
+    data = {word for word in expand(config)[0].argv if word.startswith(("--raw_data", "--schema"))}
+    assert data == {f"--{key}={values[key]}" for key in ("raw_data", "schema")}
 
 
 def test_the_papers_grids():

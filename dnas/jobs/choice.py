@@ -29,7 +29,7 @@ from dnas.runs import RunFolder
 
 _FORMAT = "dnas.choice/1"
 #: Origins of architectures that are trained for comparison.
-_CONTROLS = ("random", "baseline")
+_CONTROLS = ("random", "given")
 #: What results are compared by that do not say it themselves.
 _DEFAULT_METRIC = "logloss"
 

@@ -11,11 +11,11 @@ import pandas as pd
 
 from dnas.reporting.comparison import architecture_keys, best_trainings
 from dnas.reporting.frames import COST_PREFIX, KNOWN_COSTS, of_stage
-from dnas.reporting.statistics import BASELINE, RANDOM, SEARCHED, diverged_rows, population
+from dnas.reporting.statistics import GIVEN, RANDOM, SEARCHED, diverged_rows, population
 from dnas.runs import FINAL, SAMPLED
 
 #: Roles in the order of the table.
-ROLES = (FINAL, SEARCHED, RANDOM, BASELINE)
+ROLES = (FINAL, SEARCHED, RANDOM, GIVEN)
 FLOPS_PER_MMAC = 2e6
 
 _QUALITY = ("validation_logloss", "validation_auc", "test_logloss", "test_auc")

@@ -11,12 +11,12 @@ import pandas as pd
 from dnas.reporting.comparison import architecture_keys
 from dnas.reporting.complexity import ROLES
 from dnas.reporting.frames import METRICS
-from dnas.reporting.statistics import BASELINE, RANDOM
+from dnas.reporting.statistics import GIVEN, RANDOM
 from dnas.reporting.text import columns, compact, fixed, plural, shorten
 from dnas.runs import FINAL
 
 #: Architectures of each role that the summary shows.
-_SHOWN = {FINAL: 3, BASELINE: 5}
+_SHOWN = {FINAL: 3, GIVEN: 5}
 _JOB_WIDTH = 48
 _NAMED = 3
 

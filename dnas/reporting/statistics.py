@@ -19,7 +19,7 @@ DIVERGED_NORMALIZED_ENTROPY = 2.0
 DIVERGED_TIMES_MEDIAN = 3.0
 
 STATISTICS = ("min", "mean", "median", "max")
-SEARCHED, RANDOM, BASELINE = "searched", "random", "baseline"
+SEARCHED, RANDOM, GIVEN = "searched", "random", "given"
 
 
 def diverged_rows(frame: pd.DataFrame) -> pd.Series:
@@ -43,14 +43,14 @@ def diverged_rows(frame: pd.DataFrame) -> pd.Series:
 
 
 def population(frame: pd.DataFrame) -> pd.Series:
-    """``random`` for architectures drawn without a search, ``baseline`` for those that people have
-    made, ``searched`` for all others."""
-    origin = frame["origin"].astype(object)
-    return origin.where(origin.isin((RANDOM, BASELINE)), SEARCHED)
+    """``random`` for architectures drawn without a search, ``given`` for those that a person
+    chose (hand-crafted baselines), ``searched`` for all others.
+    """
+    return frame["origin"].where(frame["origin"].isin((RANDOM, GIVEN)), SEARCHED)
 
 
 def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables, for each search space and :func:`population`.
+    """The paper's tables, for each search space and population of architectures.
 
     Args:
         frame: As from ``results_frame``.

@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from dnas.core import Architecture, SuperNet
+from dnas.core.prior import Prior, UniformPrior
 from dnas.data.loader import Loader
 from dnas.training.task import Task
 
@@ -88,6 +89,10 @@ class SearchSpace(ABC):
         """
         return self.make_supernet(config, spec).build(architecture)
 
+    def prior(self, config: Any, super_net: SuperNet) -> Prior:
+        """Where paths, candidates and mutations come from; by default uniform draws."""
+        return UniformPrior(super_net)
+
     def spec_to_json(self, spec: Any) -> dict[str, Any]:
         """``spec`` as JSON values; by default ``spec.to_json()``."""
         return spec.to_json()
@@ -95,3 +100,16 @@ class SearchSpace(ABC):
     @abstractmethod
     def spec_from_json(self, value: Mapping[str, Any]) -> Any:
         """The spec that ``spec_to_json`` described."""
+
+    def cost_report(self, value: Any, source: str, data_set: str | None) -> dict[str, Any] | None:
+        """Costs of an architecture file in a form that others publish; None: not one of ours.
+
+        Args:
+            value: JSON of the file.
+            source: Its name, for errors.
+            data_set: Columns to count for, where the file does not say; None: not stated.
+
+        Raises:
+            DnasError: It is one of this space's, and wrong.
+        """
+        return None

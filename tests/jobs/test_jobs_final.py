@@ -464,7 +464,7 @@ def test_what_was_trained_for_comparison_takes_no_part_beside_what_was_searched(
         RunFolder(tmp_path / "e"),
         [
             ("A", logloss(0.1) | origin("random")),
-            ("B", logloss(0.2) | origin("baseline")),
+            ("B", logloss(0.2) | origin("given")),
         ],
     )
     choice = choose(run, judged(*controls, ("C", logloss(0.9) | origin("draw"))), 1)

@@ -124,9 +124,9 @@ def test_status_shows_the_final_stage_where_there_is_one(fake: FakeRun) -> None:
 
 def test_complexities_by_hand(fake: FakeRun) -> None:
     three_stages(fake)
-    fake.sampled("d0", 0.49, arch="dlrm", origin="baseline", costs={"flops": 54e6, "params": 1e6})
+    fake.sampled("d0", 0.49, arch="dlrm", origin="given", costs={"flops": 54e6, "params": 1e6})
     table = complexity_frame(results_frame(fake.run))
-    assert table["role"].tolist() == ["final", "searched", "searched", "random", "baseline"]
+    assert table["role"].tolist() == ["final", "searched", "searched", "random", "given"]
     assert table["job"].tolist() == ["f1", "s0", "s2", "r0", "d0"]
     assert table["trainings"].tolist() == [2, 2, 1, 1, 1]
     assert table["mmacs"].tolist() == [1.5, 1.5, 1.5, 1.5, 27.0]
@@ -139,7 +139,7 @@ def test_complexities_by_hand(fake: FakeRun) -> None:
 
 def test_the_summary_has_the_best_of_each_role(fake: FakeRun) -> None:
     three_stages(fake)
-    fake.sampled("d0", 0.49, arch="dlrm", origin="baseline", costs={"flops": 54e6, "params": 1e6})
+    fake.sampled("d0", 0.49, arch="dlrm", origin="given", costs={"flops": 54e6, "params": 1e6})
     lines = complexity_lines(complexity_frame(results_frame(fake.run)))
     assert [" ".join(line.split()) for line in lines] == [
         "complexity",
@@ -147,19 +147,19 @@ def test_the_summary_has_the_best_of_each_role(fake: FakeRun) -> None:
         "final id-a 0.44100 0.80000 0.44000 0.80000 1.5 91 k 90 k",
         "best searched id-a 0.45000 0.80000 - - 1.5 5,000 4,000",
         "best random id-c 0.48000 0.80000 - - 1.5 5,000 4,000",
-        "baseline id-dlrm 0.49000 0.80000 - - 27 1 M -",
+        "given id-dlrm 0.49000 0.80000 - - 27 1 M -",
     ]
 
 
-def test_baselines_are_neither_searched_nor_random(fake: FakeRun) -> None:
+def test_given_ones_are_in_no_curve_and_in_no_comparison(fake: FakeRun) -> None:
     fake.sampled("s", 0.45, arch="a")
     fake.sampled("r", 0.46, arch="b", origin="random")
-    fake.sampled("d", 0.40, arch="c", origin="baseline")
-    fake.sampled("d1", 0.49, arch="e", origin="baseline", space="own")
+    fake.sampled("d", 0.40, arch="c", origin="given")
+    fake.sampled("d1", 0.49, arch="e", origin="given", space="own")
     text = make_report(fake.run)
     lines = [line.split() for line in text.splitlines()]
     assert ["searched", "1", "1", "0.45000", "0.45000"] in [line[:5] for line in lines]
-    assert "(1 of them random)" in text
+    assert "(1 of them random, 2 of them given)" in text
     assert "not known" not in text
     assert set(pd.read_csv(fake.run.distribution)["population"]) == {"searched", "random"}
 
