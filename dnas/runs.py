@@ -8,7 +8,10 @@
                        architectures/*.json result.json
       sampled/<job>/   job.json status.json stdout.log metrics.jsonl checkpoint.pt
                        model.safetensors result.json
-      results.csv pareto.csv statistics.csv failures.csv summary.txt figures/
+      choice.json      which of them was chosen
+      final/<job>/     the chosen one, trained as the final model; files as in sampled
+      results.csv pareto.csv statistics.csv complexity.csv cdf.csv failures.csv summary.txt
+      figures/
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The two kinds of job, which are also the names of their folders.
+#: The kinds of job, which are also the names of their folders.
 SUPERNET = "supernet"
 SAMPLED = "sampled"
+FINAL = "final"
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,11 @@ class RunFolder:
         return self.path / "status.json"
 
     @property
+    def choice(self) -> Path:
+        """Which sampled architectures were chosen for the final stage, and by what."""
+        return self.path / "choice.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the live manager."""
         return self.path / "manager.lock"
@@ -164,6 +173,16 @@ class RunFolder:
         return self.path / "statistics.csv"
 
     @property
+    def complexity(self) -> Path:
+        """Loss, operations and parameters of each architecture, as in NASRec's Table 5."""
+        return self.path / "complexity.csv"
+
+    @property
+    def distribution(self) -> Path:
+        """Cumulative distribution of the validation loss, as in NASRec's Figure 5."""
+        return self.path / "cdf.csv"
+
+    @property
     def failures(self) -> Path:
         """One row for each job that ended without a result that counts."""
         return self.path / "failures.csv"
@@ -179,7 +198,7 @@ class RunFolder:
         return self.path / "figures"
 
     def job(self, kind: str, job_id: str) -> JobFolder:
-        """The folder of one job of ``kind`` (``SUPERNET`` or ``SAMPLED``)."""
+        """The folder of one job of ``kind`` (``SUPERNET``, ``SAMPLED`` or ``FINAL``)."""
         return JobFolder(self.path / kind / job_id)
 
     def jobs(self, kind: str) -> Iterator[JobFolder]:

@@ -11,10 +11,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from dnas.runs import SAMPLED, SUPERNET, JobFolder
+from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder
 
 #: The kinds of job in the order in which they are served.
-KINDS = (SUPERNET, SAMPLED)
+KINDS = (SUPERNET, SAMPLED, FINAL)
 
 #: Longest readable part of a job's name; index and hash come on top.
 _LONGEST_LABEL = 80
@@ -48,13 +48,13 @@ class JobSpec:
     """One job to run. Two equal identities are the same job, also after a restart."""
 
     kind: str
-    """``SUPERNET`` or ``SAMPLED``: the queue it stands in and the folder it goes to."""
+    """One of :data:`KINDS`: the queue it stands in and the folder it goes to."""
     argv: tuple[str, ...]
     """The command, word by word, tokens such as ``GPU_ID_PARAM`` not yet filled in."""
     settings: tuple[tuple[str, str], ...] = ()
     """What the brace lists chose for this job: (flag name without dashes, value)."""
     architecture: str | None = None
-    """Path of the architecture file that ``SAMPLED_ARCH_PARAM`` stands for."""
+    """Path of the architecture file that its kind's token stands for."""
     canonical_id: str | None = None
     """Canonical id of that architecture."""
 
@@ -127,7 +127,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """``SUPERNET`` or ``SAMPLED``."""
+        """One of :data:`KINDS`."""
         return self.spec.kind
 
     @property

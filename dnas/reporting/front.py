@@ -78,7 +78,7 @@ def draw_front(numbers: Front, title: str) -> Figure:
     axes = figure.add_subplot()
     costs = rows[numbers.cost].to_numpy(np.float64)
     losses = rows["validation_logloss"].to_numpy(np.float64)
-    top = _highest_shown(losses)
+    top = highest_shown(losses)
     origins = rows["origin"].fillna("").astype(str).to_numpy()
     known = [origin for origin in _STYLES if (origins == origin).any()]
     groups = [(_STYLES[origin], origins == origin) for origin in known]
@@ -117,7 +117,7 @@ def draw_front(numbers: Front, title: str) -> Figure:
     return figure
 
 
-def _highest_shown(losses: np.ndarray) -> float:
+def highest_shown(losses: np.ndarray) -> float:
     """The largest loss on the axis: three times the spread of the better three quarters."""
     if len(losses) < 4:
         return float("inf")

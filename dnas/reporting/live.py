@@ -67,7 +67,7 @@ def status_text(run: RunFolder, now: float | None = None, *, worked_on: bool | N
     if worked_on is False and any(job.state in UNFINISHED for job in records.jobs):
         lines.append(_NO_MANAGER)
     lines += _stop_reason(records.status)
-    for kind, jobs in (("supernet", records.supernet), ("sampled", records.sampled)):
+    for kind, jobs in records.stages:
         lines += _stage(kind, jobs, estimate=left is None)
     lines += _devices(status)
     lines += _running(records.jobs, _mappings(status.get("running")), clock)

@@ -14,7 +14,7 @@ from typing import Any
 
 from dnas.errors import DnasError, JobError
 from dnas.files import read_json
-from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 SUCCEEDED = "succeeded"
 DIVERGED = "diverged"
@@ -41,7 +41,7 @@ class JobRecord:
     """One job as its folder tells it.
 
     Attributes:
-        kind: ``"supernet"`` or ``"sampled"``.
+        kind: ``"supernet"``, ``"sampled"`` or ``"final"``.
         folder: Its file names.
         job: Content of ``job.json``; empty when absent or unreadable.
         status: Content of the manager's ``status.json``; empty when absent or unreadable.
@@ -92,6 +92,9 @@ class RunRecords:
     status: Mapping[str, Any]
     supernet: list[JobRecord] = field(default_factory=list)
     sampled: list[JobRecord] = field(default_factory=list)
+    final: list[JobRecord] = field(default_factory=list)
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """Content of ``choice.json``; empty when absent or unreadable."""
 
     @property
     def experiment_id(self) -> str:
@@ -104,7 +107,15 @@ class RunRecords:
     @property
     def jobs(self) -> list[JobRecord]:
         """All jobs, supernets first."""
-        return [*self.supernet, *self.sampled]
+        return [*self.supernet, *self.sampled, *self.final]
+
+    @property
+    def stages(self) -> list[tuple[str, list[JobRecord]]]:
+        """Kind and jobs of each stage; the final one if the run is to have it."""
+        stages = [(SUPERNET, self.supernet), (SAMPLED, self.sampled)]
+        configs = self.experiment.get("configs")
+        wanted = isinstance(configs, Mapping) and FINAL in configs
+        return [*stages, (FINAL, self.final)] if self.final or wanted else stages
 
 
 def read_run(run: RunFolder) -> RunRecords:
@@ -115,7 +126,7 @@ def read_run(run: RunFolder) -> RunRecords:
     """
     if not run.path.is_dir():
         raise JobError(f"{run.path}: there is no such run folder")
-    signs = (run.experiment, run.status, run.path / SUPERNET, run.path / SAMPLED)
+    signs = (run.experiment, run.status, *(run.path / kind for kind in (SUPERNET, SAMPLED, FINAL)))
     if not any(sign.exists() for sign in signs):
         raise JobError(
             f"{run.path}: not a run folder (none of {', '.join(s.name for s in signs)} is in it); "
@@ -127,6 +138,8 @@ def read_run(run: RunFolder) -> RunRecords:
         status=_read_mapping(run.status, []) or {},
         supernet=[read_job(SUPERNET, folder) for folder in run.jobs(SUPERNET)],
         sampled=[read_job(SAMPLED, folder) for folder in run.jobs(SAMPLED)],
+        final=[read_job(FINAL, folder) for folder in run.jobs(FINAL)],
+        choice=_read_mapping(run.choice, []) or {},
     )
 
 
