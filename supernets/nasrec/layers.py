@@ -73,7 +73,7 @@ class Weight:
         return whole
 
     def parts(self, mine: Tensor, *wholes: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Views of the same weights: in the network's tensor, and in tensors like the supernet's."""
+        """Views of the same weights in the network's tensor, and in the supernet's (or like it)."""
         pairs = [(mine, *wholes)]
         for axis, ranges in enumerate(self.merged):
             cut: list[tuple[Tensor, ...]] = []
