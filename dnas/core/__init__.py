@@ -2,8 +2,10 @@
 
 from dnas.core.architecture import Architecture, ArchitectureRecord, Option
 from dnas.core.choice import Choice
+from dnas.core.head import HasHead
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.core.picture import Picture
+from dnas.core.prior import Prior, UniformPrior
 from dnas.core.sample import Sample
 from dnas.core.supernet import OptionCosts, SuperNet
 
@@ -11,10 +13,13 @@ __all__ = [
     "Architecture",
     "ArchitectureRecord",
     "Choice",
+    "HasHead",
     "Option",
     "OptionCosts",
     "Picture",
+    "Prior",
     "Sample",
     "SuperNet",
+    "UniformPrior",
     "calculate_weighted_sum",
 ]

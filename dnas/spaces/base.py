@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from dnas.core import Architecture, SuperNet
+from dnas.core.prior import Prior, UniformPrior
 from dnas.data.loader import Loader
 from dnas.training.task import Task
 
@@ -87,6 +88,10 @@ class SearchSpace(ABC):
         The default builds a supernet first; override where that would take much memory.
         """
         return self.make_supernet(config, spec).build(architecture)
+
+    def prior(self, config: Any, super_net: SuperNet) -> Prior:
+        """Where paths, candidates and mutations come from; by default uniform draws."""
+        return UniformPrior(super_net)
 
     def spec_to_json(self, spec: Any) -> dict[str, Any]:
         """``spec`` as JSON values; by default ``spec.to_json()``."""
