@@ -9,6 +9,12 @@
       sampled/<job>/   job.json status.json stdout.log metrics.jsonl checkpoint.pt
                        model.safetensors result.json
       results.csv pareto.csv statistics.csv failures.csv summary.txt figures/
+
+and in a study of rank correlation (docs/ranking.md) also::
+
+      study.json  ranking/
+      drawn/<job>/     job.json status.json stdout.log architectures/*.json result.json
+      scored/<job>/    job.json status.json stdout.log scores.jsonl result.json
 """
 
 from __future__ import annotations
@@ -17,9 +23,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The two kinds of job, which are also the names of their folders.
+#: The kinds of job, which are also the names of their folders.
 SUPERNET = "supernet"
 SAMPLED = "sampled"
+#: Those of a study of rank correlation only: random subnets, and their scores in a supernet.
+DRAWN = "drawn"
+SCORED = "scored"
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,11 @@ class JobFolder:
         return self.path / "architectures"
 
     @property
+    def scores(self) -> Path:
+        """One JSON line for each architecture that has been scored."""
+        return self.path / "scores.jsonl"
+
+    @property
     def result(self) -> Path:
         """What came out: the file whose appearance ends the job."""
         return self.path / "result.json"
@@ -169,12 +183,22 @@ class RunFolder:
         return self.path / "summary.txt"
 
     @property
+    def study(self) -> Path:
+        """What a study of rank correlation was asked for; only there in one."""
+        return self.path / "study.json"
+
+    @property
+    def ranking(self) -> Path:
+        """Folder of what a study of rank correlation found: tables, pictures, ranking.md."""
+        return self.path / "ranking"
+
+    @property
     def figures(self) -> Path:
         """Folder of pictures."""
         return self.path / "figures"
 
     def job(self, kind: str, job_id: str) -> JobFolder:
-        """The folder of one job of ``kind`` (``SUPERNET`` or ``SAMPLED``)."""
+        """The folder of one job of ``kind``, such as ``SUPERNET``."""
         return JobFolder(self.path / kind / job_id)
 
     def jobs(self, kind: str) -> Iterator[JobFolder]:

@@ -159,6 +159,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
+    space, parsed = parse_search(argv)
+    if parsed.about.print_config:
+        print_config(parsed)
+        return 0
+    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run_search, space, parsed))
+
+
+def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
+    """Space and flags that a command line means.
+
+    Raises:
+        ConfigError: A flag or a config file is refused.
+        SystemExit: With code 2 on a wrong flag, 0 after ``--help``.
+    """
     file_values = read_config_file(early_value(argv, "config"))
     name = early_value(argv, "search_space") or file_values.get("search_space")
     groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "search": SearchFlags}
@@ -177,10 +191,7 @@ def _main(argv: Sequence[str]) -> int:
         raise ConfigError("--search_space is required")
     if not parsed.search.cost_metric:
         parsed = replace(parsed, search=replace(parsed.search, cost_metric=(space.default_cost,)))
-    if parsed.about.print_config:
-        print_config(parsed)
-        return 0
-    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run_search, space, parsed))
+    return space, parsed
 
 
 def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:

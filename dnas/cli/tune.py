@@ -14,7 +14,7 @@ from dnas.cli.view import live_view
 from dnas.errors import JobError
 from dnas.jobs.config import SAMPLED_ARCH_PARAM, load_config
 from dnas.jobs.experiment import check_experiment_id, record_experiment
-from dnas.jobs.job import KINDS, Job, JobSpec, State
+from dnas.jobs.job import Job, JobSpec, State
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
     parser.add_argument(
         "--kind",
-        choices=KINDS,
+        choices=(SUPERNET, SAMPLED),
         help="what the jobs train; default: sampled if the script is train_sampled.py or the "
         f"config has {SAMPLED_ARCH_PARAM}, else supernet",
     )

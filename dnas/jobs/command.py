@@ -112,7 +112,8 @@ def job_tokens(job: Job, experiment_id: str) -> dict[str, str]:
     }
     if job.spec.architecture is not None:
         values[SAMPLED_ARCH_PARAM] = str(Path(job.spec.architecture).absolute())
-    return values
+    run = job.folder.path.absolute().parents[1]
+    return values | {token: str(run / path) for token, path in job.spec.inputs}
 
 
 def command(job: Job, experiment_id: str, slots: Slots, on_gpu: bool) -> list[str]:

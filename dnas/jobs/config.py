@@ -23,6 +23,9 @@ stands between characters that are no letter, digit or underscore (``--x=TOKEN``
     Path of the JSON result file that the job must write when it ends. Required.
 ``SAMPLED_ARCH_PARAM``
     Path of an architecture file; stands for every distinct one that the supernets sampled.
+``SUPERNET_PARAM``, ``ARCHITECTURES_PARAM``
+    In a study of rank correlation: the folder of a trained supernet's job, and that of the
+    architecture files to score with it.
 
 ``NUM_GPUS_PER_JOB:k`` starts the script with torchrun, a process on each of k devices, and
 ``NUM_CPUS_PER_JOB:n`` gives a job n threads. On a cluster, whose engine chooses devices, there is
@@ -52,7 +55,16 @@ EXPERIMENT_ID = "EXPERIMENT_ID"
 GPU_ID_TOKENS = ("GPU_ID_PARAM", "HOST_GPU_ID")
 SAVE_METRICS_PARAM = "SAVE_METRICS_PARAM"
 SAMPLED_ARCH_PARAM = "SAMPLED_ARCH_PARAM"
-TOKENS = (EXPERIMENT_ID, *GPU_ID_TOKENS, SAVE_METRICS_PARAM, SAMPLED_ARCH_PARAM)
+SUPERNET_PARAM = "SUPERNET_PARAM"
+ARCHITECTURES_PARAM = "ARCHITECTURES_PARAM"
+TOKENS = (
+    EXPERIMENT_ID,
+    *GPU_ID_TOKENS,
+    SAVE_METRICS_PARAM,
+    SAMPLED_ARCH_PARAM,
+    SUPERNET_PARAM,
+    ARCHITECTURES_PARAM,
+)
 
 #: Spelling in the file -> name of the key.
 _KEYS = {
@@ -149,7 +161,7 @@ def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
 
     Args:
         config: A parsed config.
-        kind: ``SUPERNET`` or ``SAMPLED``; by default what the command's name says.
+        kind: One of ``KINDS``; by default what the command's name says.
 
     Raises:
         ConfigError: A job has no ``SAVE_METRICS_PARAM``.

@@ -19,7 +19,9 @@ from dnas.errors import ConfigError, DnasError, JobError
 from dnas.files import read_json
 from dnas.jobs.command import check_programs, with_torchrun
 from dnas.jobs.config import (
+    ARCHITECTURES_PARAM,
     SAMPLED_ARCH_PARAM,
+    SUPERNET_PARAM,
     TuningConfig,
     expand,
     has_token,
@@ -31,7 +33,7 @@ from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
-from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ def check_config(
 
     Args:
         config: A parsed config.
-        kind: ``SUPERNET`` or ``SAMPLED``.
+        kind: What its jobs are, such as ``SUPERNET``.
         needs_architecture: Whether ``SAMPLED_ARCH_PARAM`` must be in it.
         executor: What is to run the jobs; default processes of this machine.
 
@@ -119,11 +121,12 @@ def check_config(
             a setting that this executor would ignore.
     """
     line = config.lines[0][0]
+    _check_inputs(config, kind)
     token_line = config.line_of(SAMPLED_ARCH_PARAM)
-    if kind == SUPERNET and token_line is not None:
+    if kind != SAMPLED and token_line is not None:
         raise ConfigError(
-            f"{config.path}:{token_line}: {SAMPLED_ARCH_PARAM} stands for what supernets have "
-            "sampled and cannot be in their own config; are the two configs swapped?"
+            f"{config.path}:{token_line}: {SAMPLED_ARCH_PARAM} stands for what is to be trained "
+            f"from scratch and cannot be in the config of {kind} jobs; are the two configs swapped?"
         )
     specs = expand(config, kind)
     if needs_architecture or token_line is not None:
@@ -169,6 +172,16 @@ def _slots(config: TuningConfig, executor: Executor | None, max_submitted: int) 
         devices_per_job=config.num_gpus_per_job,
         cpus_per_job=config.num_cpus_per_job,
     )
+
+
+def _check_inputs(config: TuningConfig, kind: str) -> None:
+    """Refuse tokens that only the third config of a study has a meaning for."""
+    for token in (SUPERNET_PARAM, ARCHITECTURES_PARAM):
+        if kind != SCORED and (line := config.line_of(token)) is not None:
+            raise ConfigError(
+                f"{config.path}:{line}: {token} is only known in the third config of dnas rank, "
+                "which scores subnets"
+            )
 
 
 def _check_devices(config: TuningConfig, executor: Executor | None) -> None:
@@ -260,7 +273,7 @@ class SampledJobs:
                 "file; check its sampling schedule (epochs at which to sample, how many)"
             )
         # All are read before any is used: a damaged one must not leave half of a supernet's jobs.
-        found = [(file.absolute(), _canonical_id(file)) for file in files]
+        found = [(file.absolute(), canonical_id_of(file)) for file in files]
         specs: list[JobSpec] = []
         for file, canonical_id in found:
             first = self._trained.setdefault(canonical_id, file)
@@ -295,7 +308,12 @@ def _same_place(first: Path, second: Path) -> bool:
     return first.parts[-4:] == second.parts[-4:]
 
 
-def _canonical_id(file: Path) -> str:
+def canonical_id_of(file: Path) -> str:
+    """The canonical id in an architecture file.
+
+    Raises:
+        JobError: It is damaged, or says none; worded as the end of the job that left it.
+    """
     try:
         value = read_json(file)
     except DnasError as error:

@@ -1,6 +1,6 @@
 """Do scores order architectures as their training from scratch does? Correlations and choices.
 
-Letters: n subnets, x_i the score of subnet i (a loss with shared weights), y_i its ground truth (the
+Letters: n subnets, x_i the score of subnet i (a loss with shared weights), y_i its ground truth (a
 loss when trained from scratch). Both are losses: lower is better, and a good score has a positive
 correlation.
 

@@ -1,0 +1,109 @@
+"""``dnas draw``: random subnets of a search space as architecture files; no training."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from dnas.cli.flags import (
+    ConfigFlags,
+    early_value,
+    flat,
+    parse_flags,
+    print_config,
+    read_config_file,
+)
+from dnas.cli.job import JobFlags, StopRequest, run_job
+from dnas.cli.run import guarded
+from dnas.errors import ConfigError
+from dnas.runs import DRAWN
+from dnas.spaces import SearchSpace, find_space, make_record
+from dnas.strategies.candidates import distinct_candidates
+from dnas.training.seeding import make_generator, seed_everything
+from dnas.training.world import World
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawFlags:
+    """What to draw."""
+
+    search_space: str
+    """Name of the space, or package.module:SPACE."""
+    num_subnets: int = 100
+    """How many, all of them different networks."""
+    subnet_seed: int = 1
+    """Of the draws."""
+
+    def __post_init__(self) -> None:
+        if self.num_subnets < 1:
+            raise ConfigError(f"--num_subnets must be at least 1, but got {self.num_subnets}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``dnas draw``."""
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: Sequence[str]) -> int:
+    file_values = read_config_file(early_value(argv, "config"))
+    name = early_value(argv, "search_space") or file_values.get("search_space")
+    groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "draw": DrawFlags}
+    space = find_space(name) if name else None
+    if space is not None:
+        groups |= {"space": space.config_class, "data": space.data_class}
+    parsed = parse_flags(
+        argv,
+        groups,
+        program="dnas draw",
+        description="Draw random subnets and write them as architecture files, beside the result.",
+        file_values=file_values,
+    )
+    if space is None:
+        raise ConfigError("--search_space is required")
+    if parsed.about.print_config:
+        print_config(parsed)
+        return 0
+    return run_job(parsed.job, DRAWN, flat(parsed), partial(run_draw, space, parsed))
+
+
+def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
+    """The draw itself; gives the fields of the result file."""
+    flags: DrawFlags = parsed.draw
+    folder = parsed.job.folder()
+    seed_everything(parsed.job.seed)
+    data = space.prepare(parsed.data)
+    super_net = space.make_supernet(parsed.space, data.spec)
+    generator = make_generator(torch.device("cpu"), flags.subnet_seed, "subnets")
+    prior = space.prior(parsed.space, super_net)
+    files = []
+    for number, architecture in enumerate(
+        distinct_candidates(prior, super_net, flags.num_subnets, generator)
+    ):
+        files.append(folder.architectures / f"{number:04d}.json")
+        make_record(
+            space,
+            flags.search_space,
+            parsed.space,
+            data.spec,
+            super_net,
+            architecture,
+            {"job": folder.path.name, "kind": "random", "subnet_seed": flags.subnet_seed},
+        ).save(files[-1])
+    logger.info("%d random subnets in %s", len(files), folder.architectures)
+    return {
+        "search_space": flags.search_space,
+        "architectures": [str(file.relative_to(folder.path)) for file in files],
+        "data": dict(data.record),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
