@@ -1,0 +1,143 @@
+"""Evaluators: from an architecture to metrics.
+
+A :class:`SharedWeightsEvaluator` judges an architecture by the supernet's weights, on the same rows
+for all. It draws nothing at random and changes nothing in the supernet, so that a candidate's
+metrics are the same in whatever order, and in whichever process, candidates are evaluated.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dnas.core import Architecture, HasHead, SuperNet
+from dnas.data.batch import Batch
+from dnas.data.loader import Loader
+from dnas.errors import ConfigError
+from dnas.metrics import NonFiniteError
+from dnas.strategies.fine_tune import FineTune, fine_tune_head
+from dnas.training.evaluate import evaluate
+from dnas.training.task import Metrics, Task
+from dnas.training.world import Share
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluator(Protocol):
+    """Judges architectures."""
+
+    def __call__(self, architecture: Architecture) -> Metrics:
+        """Metrics of ``architecture``, the same whenever it is asked for."""
+
+
+class SharedWeightsEvaluator:
+    """Metrics of architectures with the weights of a trained supernet.
+
+    With fine-tuning, the last layer of each candidate is trained first, on features that are
+    computed once: a candidate costs one forward pass over ``tuning_rows`` and ``score_rows``, and
+    no backward pass through the network.
+
+    Args:
+        super_net: Trained; moved to ``device``, otherwise left as it is.
+        task: Loss and metrics.
+        score_rows: The rows to judge by, each once.
+        tuning_rows: The rows to fine-tune on, each once; kept on the device. Needs ``fine_tune``.
+        fine_tune: How to train the last layer; None: not at all.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: Fine-tuning is asked for, and the supernet has no linear head.
+    """
+
+    def __init__(
+        self,
+        super_net: SuperNet,
+        task: Task,
+        score_rows: Loader,
+        *,
+        tuning_rows: Loader | None = None,
+        fine_tune: FineTune | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if (fine_tune is None) != (tuning_rows is None):
+            raise ConfigError("fine_tune and tuning_rows go together: give both or neither")
+        if fine_tune is not None and not isinstance(super_net, HasHead):
+            raise ConfigError(
+                f"--finetune_steps: {type(super_net).__name__} has no linear last layer "
+                "(dnas.core.head.HasHead) to fine-tune; use --finetune_steps=0"
+            )
+        self.device = torch.device(device)
+        self.super_net = super_net.to(self.device)
+        self.task = task
+        self.score_rows = score_rows
+        self.fine_tune = fine_tune
+        self.tuning_batches: list[Batch] = []
+        if tuning_rows is not None:
+            batches = tuning_rows.batches(0, len(tuning_rows))
+            self.tuning_batches = [batch.to(self.device) for batch in batches]
+
+    def __call__(self, architecture: Architecture) -> Metrics:
+        """The task's metrics; where outputs are not finite, the selecting one is None."""
+        if self.fine_tune is None:
+            forward = self._forward(architecture)
+        else:
+            forward = self._tuned_forward(architecture, self.fine_tune)
+        try:
+            found = evaluate(
+                self.super_net,
+                forward,
+                self.score_rows,
+                self.task.metrics(),
+                self.device,
+            )
+        except NonFiniteError as error:
+            logger.warning("candidate %s: %s", architecture.id, error)
+            return {self.task.selection: None}
+        return {k: v if v is not None and math.isfinite(v) else None for k, v in found.items()}
+
+    def _forward(self, architecture: Architecture) -> Callable[[Batch, Share], Tensor]:
+        sample = self.super_net.one_hot_sample(architecture)
+        return lambda batch, _: self.super_net(*batch.inputs, sample=sample)
+
+    def _tuned_forward(
+        self, architecture: Architecture, settings: FineTune
+    ) -> Callable[[Batch, Share], Tensor]:
+        net = self.super_net
+        assert isinstance(net, HasHead)
+        features = self._features(architecture)
+        labels = torch.cat([batch.labels for batch in self.tuning_batches])
+        weight, bias = fine_tune_head(
+            features, labels, *net.head(architecture), self.task.loss, settings
+        )
+
+        def forward(batch: Batch, _: Share) -> Tensor:
+            return net.head_features(*batch.inputs, architecture=architecture) @ weight + bias
+
+        return forward
+
+    def _features(self, architecture: Architecture) -> Tensor:
+        """``(n, H)`` of the rows to fine-tune on."""
+        net = self.super_net
+        assert isinstance(net, HasHead)
+        was_training = net.training
+        net.eval()
+        try:
+            with torch.no_grad():
+                found: Tensor | None = None
+                row = 0
+                rows = sum(len(batch.labels) for batch in self.tuning_batches)
+                for batch in self.tuning_batches:
+                    part = net.head_features(*batch.inputs, architecture=architecture)
+                    if found is None:
+                        found = part.new_empty(rows, part.shape[1])
+                    found[row : row + len(part)] = part
+                    row += len(part)
+        finally:
+            net.train(was_training)
+        assert found is not None
+        return found

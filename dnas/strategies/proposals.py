@@ -1,0 +1,105 @@
+"""Proposals: architectures that are new and within the cost limits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from dnas.core import Architecture, SuperNet
+from dnas.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+#: Draws for one architecture, before there is held to be none.
+MAX_TRIES = 1000
+
+
+class Proposals:
+    """Finds architectures that are networks of their own, by canonical id, and cheap enough.
+
+    Args:
+        super_net: Knows canonical forms and costs.
+        cost_limits: Cost name -> the most that an architecture may cost.
+        max_tries: Draws for one architecture.
+    """
+
+    def __init__(
+        self,
+        super_net: SuperNet,
+        cost_limits: Mapping[str, float] | None = None,
+        *,
+        max_tries: int = MAX_TRIES,
+    ) -> None:
+        self.super_net = super_net
+        self.cost_limits = dict(cost_limits or {})
+        self.max_tries = max_tries
+        #: Canonical ids of what was evaluated.
+        self.seen: set[str] = set()
+
+    def note(self, architectures: Iterable[Architecture]) -> None:
+        """These have been evaluated."""
+        self.seen.update(self.super_net.canonical(found).id for found in architectures)
+
+    def take(self, count: int, draw: Callable[[int], Architecture]) -> list[Architecture]:
+        """Up to ``count`` new architectures; fewer where nothing new is found.
+
+        Args:
+            count: How many.
+            draw: From the number of failed tries to an architecture.
+
+        Raises:
+            ConfigError: All draws were too expensive, or there is no such cost.
+        """
+        found: list[Architecture] = []
+        known = set(self.seen)
+        while len(found) < count:
+            architecture = self._find(draw, known)
+            if architecture is None:
+                logger.warning(
+                    "%d new architectures where %d were wanted: %d draws in a row were known "
+                    "already, or too expensive",
+                    len(found),
+                    count,
+                    self.max_tries,
+                )
+                break
+            found.append(architecture)
+        return found
+
+    def _find(self, draw: Callable[[int], Architecture], known: set[str]) -> Architecture | None:
+        cheapest: dict[str, float] = {}
+        all_expensive = True
+        for tries in range(self.max_tries):
+            architecture = draw(tries)
+            canonical = self.super_net.canonical(architecture).id
+            if canonical in known:
+                all_expensive = False
+                continue
+            costs = self._limited_costs(architecture)
+            if all(costs[name] <= limit for name, limit in self.cost_limits.items()):
+                known.add(canonical)
+                return architecture
+            for name, cost in costs.items():
+                cheapest[name] = min(cost, cheapest.get(name, cost))
+        if all_expensive:
+            limits = ", ".join(
+                f"{name} <= {limit:g} (the least drawn was {cheapest[name]:g})"
+                for name, limit in self.cost_limits.items()
+            )
+            raise ConfigError(
+                f"--cost_limit: none of {self.max_tries} architectures drawn has {limits}; raise "
+                "the limit"
+            )
+        return None
+
+    def _limited_costs(self, architecture: Architecture) -> dict[str, float]:
+        if not self.cost_limits:
+            return {}
+        costs = self.super_net.cost(architecture)
+        for name in self.cost_limits:
+            if name not in costs:
+                raise ConfigError(
+                    f"--cost_metric={name}: there is no such cost; this space has "
+                    f"{', '.join(sorted(costs))}"
+                )
+        return {name: costs[name] for name in self.cost_limits}
