@@ -160,7 +160,6 @@ def plan_study(
 def _parsed(spec: JobSpec, config: TuningConfig) -> Any:
     """The flags of a supernet job, as its script will read them."""
     # Not at the top: it brings torch, which mistakes in a config need not wait for.
-    import supernets  # noqa: F401  (registers the search spaces)
     from dnas.cli.search import parse_search
 
     where = f"{config.path}:{config.lines[0][0]}"
@@ -175,7 +174,9 @@ def _parsed(spec: JobSpec, config: TuningConfig) -> Any:
     try:
         _, parsed = parse_search(words)
     except SystemExit:  # the parser has said why on standard error
-        raise ConfigError(f"{where}: {_SEARCH_SCRIPT} refuses the flags of a job, see above") from None
+        raise ConfigError(
+            f"{where}: {_SEARCH_SCRIPT} refuses the flags of a job, see above"
+        ) from None
     except DnasError as error:
         raise ConfigError(f"{where}: {error}") from None
     if not parsed.search.save_supernet_weights:

@@ -71,8 +71,9 @@ class ScoreFlags:
         for name in ("score_rows", "finetune_steps", "finetune_rows"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must not be negative, but got {getattr(self, name)}")
-        if self.eval_batch_size < 1:
-            raise ConfigError(f"--eval_batch_size must be at least 1, but got {self.eval_batch_size}")
+        size = self.eval_batch_size
+        if size < 1:
+            raise ConfigError(f"--eval_batch_size must be at least 1, but got {size}")
 
     @property
     def fine_tune(self) -> FineTune | None:
@@ -145,9 +146,7 @@ def supernet_setting(supernet: JobFolder) -> tuple[SearchSpace, Mapping[str, Any
         program="score_subnets.py",
         description="",
         file_values={
-            name: value
-            for name, value in settings.items()
-            if name in names and value is not None
+            name: value for name, value in settings.items() if name in names and value is not None
         },
     )
     return space, settings, parsed.space, parsed.data
@@ -248,8 +247,8 @@ def _score_all(
     }
     if known:
         logger.info("%d of %d are scored already", len(known), len(records))
-    scores = []
-    with Progress(folder.progress, "scores", len(records), len(known)) as progress:
+    scores: list[dict[str, Any]] = []
+    with Progress("scores", len(records), len(known), file=folder.progress) as progress:
         for file, record in records.items():
             line = known.get(file)
             if line is None or line.get("id") != record.architecture.id:
@@ -263,7 +262,7 @@ def _score_all(
                     **{how: dict(scorer(record.architecture)) for how, scorer in scorers.items()},
                 }
                 append_json_line(folder.scores, line)
-                progress.advance("scores")
+                progress.advance("scores", 0.0)
             scores.append({key: value for key, value in line.items() if key != "fingerprint"})
     return scores
 

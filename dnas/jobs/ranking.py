@@ -209,8 +209,10 @@ class FollowingJobs:
         if job.kind == DRAWN:
             specs = self._subnets(job)
             self._drawn[job.spec.identity] = job
-            scored = [s for s in self._trained if self._draw_of[s.spec.identity] == job.spec.identity]
-            return specs + [spec for supernet in scored for spec in self._scores(supernet, job)]
+            for supernet in self._trained:
+                if self._draw_of[supernet.spec.identity] == job.spec.identity:
+                    specs += self._scores(supernet, job)
+            return specs
         if job.kind == SUPERNET:
             # One that another config has left in the folder is none of this study's.
             if (wanted := self._draw_of.get(job.spec.identity)) is None:
