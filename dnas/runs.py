@@ -92,6 +92,11 @@ class JobFolder:
         return self.path / "theta.npz"
 
     @property
+    def candidates(self) -> Path:
+        """One JSON line for each candidate that a search with shared weights evaluated."""
+        return self.path / "candidates.jsonl"
+
+    @property
     def supernet_weights(self) -> Path:
         """The trained supernet's state dict, for warm starts."""
         return self.path / "supernet.safetensors"

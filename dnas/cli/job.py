@@ -252,6 +252,7 @@ def _prepare_folder(folder: JobFolder, result: Path, settings: dict[str, Any]) -
     own = (
         folder.config,
         folder.metrics,
+        folder.candidates,
         folder.checkpoint,
         folder.progress,
         folder.theta,

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from dnas.cli.flags import (
@@ -19,14 +18,17 @@ from dnas.cli.flags import (
     read_config_file,
 )
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
+from dnas.cli.one_shot import OneShotFlags, run_one_shot
 from dnas.cli.run import guarded
 from dnas.cli.schedules import OptimizerName, ScheduleName, WeightsOptimizerName, make_schedule
+from dnas.cli.scoring import ScoringFlags
+from dnas.cli.supernet_files import write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import SearchSpace, find_space, make_record
+from dnas.spaces import SearchSpace, find_space
 from dnas.strategies.phases import exact, parse_sampling
-from dnas.strategies.search_manager import SampledArchitecture, SearchManager
+from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
@@ -153,6 +155,14 @@ class SearchFlags:
             raise ConfigError(f"--cost_metric: equations 5 and 6 take one cost, {self.cost_metric}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmFlags:
+    """How to search; decides which other flags there are."""
+
+    search_algorithm: Literal["dnas", "evolution", "random_search"] = "dnas"
+    """dnas: by gradients; evolution, random_search: among the paths of a one-shot supernet."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``train_dnas.py`` and ``dnas search``."""
     return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
@@ -163,7 +173,8 @@ def _main(argv: Sequence[str]) -> int:
     if parsed.about.print_config:
         print_config(parsed)
         return 0
-    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run_search, space, parsed))
+    run = run_search if parsed.algorithm.search_algorithm == "dnas" else run_one_shot
+    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run, space, parsed))
 
 
 def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
@@ -175,7 +186,12 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
     """
     file_values = read_config_file(early_value(argv, "config"))
     name = early_value(argv, "search_space") or file_values.get("search_space")
-    groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "search": SearchFlags}
+    algorithm = early_value(argv, "search_algorithm") or file_values.get("search_algorithm", "dnas")
+    groups: dict[str, type] = {"about": ConfigFlags, "algorithm": AlgorithmFlags, "job": JobFlags}
+    if algorithm == "dnas":
+        groups |= {"search": SearchFlags}
+    else:
+        groups |= {"search": OneShotFlags, "scoring": ScoringFlags}
     space = None
     if name:
         space = find_space(name)
@@ -287,14 +303,19 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         return {}
     if flags.save_supernet_weights:
         save_weights(folder.supernet_weights, super_net.state_dict())
-    files = [
-        _write(number, sampled, folder.architectures, space, parsed, data.spec, super_net)
-        for number, sampled in enumerate(result.architectures)
-    ]
+    files = write_architectures(
+        result.architectures,
+        folder,
+        space,
+        flags.search_space,
+        parsed.space,
+        data.spec,
+        super_net,
+    )
     logger.info("%d architectures in %s", len(files), folder.architectures)
     return {
         "search_space": flags.search_space,
-        "architectures": [str(file.relative_to(folder.path)) for file in files],
+        "architectures": files,
         "validation": None if result.validation is None else dict(result.validation),
         "steps": result.steps,
         "data": dict(data.record),
@@ -303,25 +324,3 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
 
 def _decay(weight_decay: float) -> dict[str, float]:
     return {"weight_decay": weight_decay} if weight_decay else {}
-
-
-def _write(
-    number: int,
-    sampled: SampledArchitecture,
-    folder: Path,
-    space: SearchSpace,
-    parsed: Any,
-    spec: Any,
-    super_net: Any,
-) -> Path:
-    path = folder / f"{number:04d}.json"
-    make_record(
-        space,
-        parsed.search.search_space,
-        parsed.space,
-        spec,
-        super_net,
-        sampled.architecture,
-        {"job": parsed.job.folder().path.name, **sampled.provenance()},
-    ).save(path)
-    return path

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from dnas.cli.flags import (
@@ -25,6 +24,7 @@ from dnas.cli.flags import (
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.run import guarded
 from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
+from dnas.cli.supernet_files import load_supernet
 from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
@@ -211,16 +211,7 @@ def _model(
     if flags.warm_start == "supernet":
         weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
     super_net = space.make_supernet(config, spec)
-    try:
-        super_net.load_state_dict(load_file(weights))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"--warm_start {weights}: there is no such file; search with --save_supernet_weights"
-        ) from None
-    except RuntimeError as error:
-        raise ConfigError(
-            f"--warm_start {weights}: not of this architecture's supernet: {error}"
-        ) from error
+    load_supernet(super_net, weights, "--warm_start")
     with torch.no_grad():
         return super_net.build(record.architecture, inherit_weights=True)
 

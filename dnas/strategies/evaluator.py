@@ -35,6 +35,19 @@ class Evaluator(Protocol):
         """Metrics of ``architecture``, the same whenever it is asked for."""
 
 
+def check_head(super_net: SuperNet) -> None:
+    """Refuse to fine-tune what has no linear last layer.
+
+    Raises:
+        ConfigError: ``super_net`` is not a :class:`~dnas.core.head.HasHead`.
+    """
+    if not isinstance(super_net, HasHead):
+        raise ConfigError(
+            f"--finetune_steps: {type(super_net).__name__} has no linear last layer "
+            "(dnas.core.head.HasHead) to fine-tune; use --finetune_steps=0"
+        )
+
+
 class SharedWeightsEvaluator:
     """Metrics of architectures with the weights of a trained supernet.
 
@@ -66,11 +79,8 @@ class SharedWeightsEvaluator:
     ) -> None:
         if (fine_tune is None) != (tuning_rows is None):
             raise ConfigError("fine_tune and tuning_rows go together: give both or neither")
-        if fine_tune is not None and not isinstance(super_net, HasHead):
-            raise ConfigError(
-                f"--finetune_steps: {type(super_net).__name__} has no linear last layer "
-                "(dnas.core.head.HasHead) to fine-tune; use --finetune_steps=0"
-            )
+        if fine_tune is not None:
+            check_head(super_net)
         self.device = torch.device(device)
         self.super_net = super_net.to(self.device)
         self.task = task

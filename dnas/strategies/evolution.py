@@ -35,7 +35,7 @@ class EvolutionSettings:
 
     Attributes:
         population: Members.
-        sample: Members that compete to be the parent.
+        sample_size: Members that compete to be the parent.
         children: New architectures of an iteration, all of one parent.
         iterations: After the first population.
         mutations: Of each child in the first iteration.
@@ -43,7 +43,7 @@ class EvolutionSettings:
     """
 
     population: int = 64
-    sample: int = 32
+    sample_size: int = 32
     children: int = 16
     iterations: int = 100
     mutations: int = 5
@@ -54,8 +54,10 @@ class EvolutionSettings:
             least = 0 if name == "iterations" else 1
             if value < least:
                 raise ConfigError(f"--{name} must be at least {least}, but got {value}")
-        if self.sample > self.population:
-            raise ConfigError(f"--sample={self.sample} is more than --population={self.population}")
+        if self.sample_size > self.population:
+            raise ConfigError(
+                f"--sample_size={self.sample_size} is more than --population={self.population}"
+            )
 
     @property
     def evaluations(self) -> int:
@@ -129,7 +131,7 @@ class RegularizedEvolution:
     def _parent(self, generator: torch.Generator) -> Architecture:
         """The best of a sample without replacement; the oldest of equally good ones."""
         order = torch.randperm(len(self.population), generator=generator).tolist()
-        drawn = sorted(order[: self.settings.sample])
+        drawn = sorted(order[: self.settings.sample_size])
         return min((self.population[i] for i in drawn), key=lambda member: member[1])[0]
 
     def describe(self) -> dict[str, Any]:

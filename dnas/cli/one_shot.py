@@ -1,0 +1,298 @@
+"""``train_dnas.py --search_algorithm=evolution|random_search``: search with shared weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnas.cli.job import JobFlags, StopRequest
+from dnas.cli.schedules import WeightsOptimizerName
+from dnas.cli.scoring import ScoringFlags, open_evaluations
+from dnas.cli.supernet_files import load_supernet, write_architectures
+from dnas.core import Architecture, Prior, SuperNet
+from dnas.errors import ConfigError
+from dnas.spaces import Prepared, SearchSpace
+from dnas.strategies.candidate_search import CandidateSearch
+from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
+from dnas.strategies.one_shot import OneShotTraining
+from dnas.strategies.proposals import Proposals
+from dnas.strategies.random_search import RandomSearch
+from dnas.strategies.strategy import Strategy
+from dnas.training.optim import OPTIMIZERS
+from dnas.training.seeding import derive_seed, make_generator, seed_everything
+from dnas.training.weights import save_weights, weights_checksum
+from dnas.training.world import World
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShotFlags:
+    """One supernet, trained path by path, and a search among its architectures."""
+
+    search_space: str
+    """Name of the space (nasrec_full, emb_card, joint, ...) or package.module:SPACE."""
+    supernet_weights: str | None = None
+    """Search in this supernet (as --save_supernet_weights left it) instead of training one."""
+    save_supernet_weights: bool = False
+    """Keep the trained supernet, for other searches and for warm starts."""
+    path_sampling: str = ""
+    """How the path of a step is drawn, by a name of the space's; empty: its usual way."""
+    batch_size: int = 256
+    """Rows of a step."""
+    n_epochs: str = "1"
+    """Epochs over the training rows (weights and theta rows alike); decimals allowed."""
+    optimizer: WeightsOptimizerName = "adagrad"
+    """Optimizer of the weights; rowwise_adagrad keeps one number for each row of a table."""
+    lr: float = 0.04
+    """Largest learning rate: linear warm-up from 0, then a cosine to 0."""
+    lr_warmup_fraction: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    adagrad_eps: float = 1e-2
+    """Epsilon of Adagrad."""
+    weight_decay: float = 0.0
+    """L2 on the weights; on embeddings only for rows in the batch."""
+    warmup_fraction: float = 0.25
+    """Share of the steps in which the full path is trained with a probability that falls from 1
+    to 0; no effect in a space without a full path."""
+    clip_grad_norm_value: float = 5.0
+    """L2 norm above which gradients are scaled down."""
+    population: int = 64
+    """Architectures of the first iteration, and members of the evolution's population."""
+    sample_size: int = 32
+    """Members of a random sample, the best of which is the parent."""
+    children: int = 16
+    """Architectures of every later iteration."""
+    n_iterations: int = 100
+    """Iterations after the first. Random search evaluates as many architectures as evolution."""
+    mutations: int = 5
+    """Mutations of each child in the first iteration of evolution."""
+    mutation_decay: int = 20
+    """Iterations after which children have one mutation less, down to one."""
+    top_k: int = 15
+    """Best architectures to give."""
+    num_random_archs: int = 0
+    """Random architectures of the same space (and limits) to train as a baseline."""
+    cost_metric: tuple[str, ...] = ()
+    """Costs that are limited: flops, params, ...; empty: the space's usual one."""
+    cost_limit: tuple[float, ...] = ()
+    """Most that a candidate may cost, one for each cost_metric; empty: no limit."""
+    checkpoint_every_s: float = 300.0
+    """Seconds between checkpoints of the supernet's training."""
+    log_every_steps: int = 100
+    """Steps between log lines."""
+    divergence_factor: float = 10.0
+    """Times the first interval's loss that ends the training as diverged."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch_size must be at least 1, but got {self.batch_size}")
+        if not self.lr > 0:
+            raise ConfigError(f"--lr must be positive, but got {self.lr}")
+        if self.top_k < 1 or self.num_random_archs < 0:
+            raise ConfigError(
+                f"--top_k must be at least 1 and --num_random_archs at least 0, but got "
+                f"{self.top_k} and {self.num_random_archs}"
+            )
+        if self.supernet_weights and self.save_supernet_weights:
+            raise ConfigError(
+                "--save_supernet_weights: nothing is trained with --supernet_weights; drop one"
+            )
+        if self.cost_limit and self.cost_metric and len(self.cost_metric) != len(self.cost_limit):
+            raise ConfigError(
+                f"--cost_limit has {len(self.cost_limit)} values for the costs {self.cost_metric}"
+            )
+        self.evolution()
+
+    def evolution(self) -> EvolutionSettings:
+        """The numbers of an evolution.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        return EvolutionSettings(
+            population=self.population,
+            sample_size=self.sample_size,
+            children=self.children,
+            iterations=self.n_iterations,
+            mutations=self.mutations,
+            mutation_decay=self.mutation_decay,
+        )
+
+    def limits(self) -> dict[str, float]:
+        """Cost name -> the most that an architecture may cost."""
+        if not self.cost_limit:
+            return {}
+        return dict(zip(self.cost_metric, self.cost_limit, strict=True))
+
+
+@dataclass(frozen=True)
+class RandomArchitecture:
+    """An architecture of the baseline, which no search has looked at."""
+
+    architecture: Architecture
+
+    def provenance(self) -> Mapping[str, Any]:
+        """Its kind."""
+        return {"kind": "random"}
+
+
+def make_strategy(
+    algorithm: str, flags: OneShotFlags, prior: Prior, super_net: SuperNet, seed: int
+) -> Strategy:
+    """The strategy that ``--search_algorithm`` names."""
+    settings, limits = flags.evolution(), flags.limits()
+    if algorithm == RegularizedEvolution.name:
+        return RegularizedEvolution(prior, super_net, settings, cost_limits=limits, seed=seed)
+    return RandomSearch(
+        prior,
+        super_net,
+        evaluations=settings.evaluations,
+        per_iteration=settings.children,
+        cost_limits=limits,
+        seed=seed,
+    )
+
+
+def run_one_shot(
+    space: SearchSpace, parsed: Any, stop: StopRequest, world: World
+) -> dict[str, Any]:
+    """Train the supernet, or load it, and search in it; gives the fields of the result file."""
+    job: JobFlags = parsed.job
+    flags: OneShotFlags = parsed.search
+    scoring: ScoringFlags = parsed.scoring
+    algorithm: str = parsed.algorithm.search_algorithm
+    if world.size > 1:
+        raise ConfigError(
+            f"--search_algorithm={algorithm} runs in one process, not in {world.size}: start it "
+            "without torchrun, and see --eval_processes"
+        )
+    folder = job.folder()
+    device = job.device()
+    seed_everything(job.seed)
+    data = space.prepare(parsed.data)
+    super_net = space.make_supernet(parsed.space, data.spec)
+    prior = space.prior(parsed.space, super_net)
+    strategy = make_strategy(algorithm, flags, prior, super_net, job.seed)
+    # What cannot be done is to be said before the supernet is trained, not afterwards.
+    prior.check_strategy(flags.path_sampling)
+    scoring.fine_tune(super_net)
+    strategy.ask()
+    if flags.supernet_weights is None:
+        steps = _train(space, super_net, prior, data, parsed, device, stop)
+    else:
+        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights")
+        steps = 0
+    fingerprint = {
+        "search_space": flags.search_space,
+        "supernet": weights_checksum(super_net.state_dict()),
+        "device": device.type,
+        **scoring.fingerprint(),
+    }
+    with open_evaluations(
+        space,
+        parsed.data,
+        data,
+        scoring,
+        super_net,
+        seed=job.seed,
+        device=device,
+        should_stop=stop,
+    ) as evaluate:
+        search = CandidateSearch(
+            strategy,
+            evaluate,
+            super_net=super_net,
+            task=space.task,
+            folder=folder,
+            fingerprint=fingerprint,
+            top_k=flags.top_k,
+            first_step=steps,
+        )
+        found = search.run()
+    files = write_architectures(
+        [*found, *_random_architectures(flags, prior, super_net, job.seed)],
+        folder,
+        space,
+        flags.search_space,
+        parsed.space,
+        data.spec,
+        super_net,
+    )
+    logger.info("%d architectures in %s", len(files), folder.architectures)
+    return {
+        "search_space": flags.search_space,
+        "search_algorithm": algorithm,
+        "architectures": files,
+        "validation": dict(found[0].candidate.metrics),
+        "steps": steps,
+        "evaluations": len(search.log.candidates),
+        "data": dict(data.record),
+    }
+
+
+def _train(
+    space: SearchSpace,
+    super_net: SuperNet,
+    prior: Prior,
+    data: Prepared,
+    parsed: Any,
+    device: torch.device,
+    stop: StopRequest,
+) -> int:
+    """Train the supernet; gives the steps done."""
+    job: JobFlags = parsed.job
+    flags: OneShotFlags = parsed.search
+    params: dict[str, float] = {}
+    if flags.weight_decay:
+        params["weight_decay"] = flags.weight_decay
+    if "adagrad" in flags.optimizer:
+        params["eps"] = flags.adagrad_eps
+    training = OneShotTraining(
+        super_net,
+        prior,
+        loader=data.loader(
+            "train",
+            flags.batch_size,
+            shuffle=True,
+            seed=derive_seed(job.seed, "train", "order"),
+            drop_last=True,
+            device=device,
+            flag="--batch_size",
+        ),
+        loss_function=space.task.loss,
+        n_epochs=flags.n_epochs,
+        path_sampling=flags.path_sampling,
+        optimizer_class=OPTIMIZERS[flags.optimizer],
+        optimizer_params=params,
+        lr=flags.lr,
+        lr_warmup_fraction=flags.lr_warmup_fraction,
+        warmup_fraction=flags.warmup_fraction,
+        clip_grad_norm_value=flags.clip_grad_norm_value,
+        device=device,
+        folder=job.folder(),
+        checkpoint_every_s=flags.checkpoint_every_s,
+        log_every_steps=flags.log_every_steps,
+        divergence_factor=flags.divergence_factor,
+        seed=job.seed,
+        should_stop=stop,
+    )
+    steps = training.train()
+    if flags.save_supernet_weights:
+        save_weights(job.folder().supernet_weights, super_net.state_dict())
+    return steps
+
+
+def _random_architectures(
+    flags: OneShotFlags, prior: Prior, super_net: SuperNet, seed: int
+) -> list[RandomArchitecture]:
+    generator = make_generator(torch.device("cpu"), seed, "random_archs")
+    drawn = Proposals(super_net, flags.limits()).take(
+        flags.num_random_archs, lambda _: prior.candidate(generator)
+    )
+    return [RandomArchitecture(architecture) for architecture in drawn]

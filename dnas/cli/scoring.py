@@ -1,0 +1,224 @@
+"""Judging architectures by a trained supernet's weights: flags, and from flags to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dnas.cli.supernet_files import load_supernet
+from dnas.core import Architecture, HasHead, SuperNet
+from dnas.data.first_rows import FirstRows
+from dnas.errors import ConfigError
+from dnas.spaces import Prepared, SearchSpace
+from dnas.strategies.evaluation_pool import Evaluations, evaluations
+from dnas.strategies.evaluator import SharedWeightsEvaluator, check_head
+from dnas.strategies.fine_tune import FineTune
+from dnas.training.seeding import derive_seed
+from dnas.training.task import Metrics
+
+#: Steps of fine-tuning where a supernet can be fine-tuned and nothing else is said.
+_USUAL_STEPS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringFlags:
+    """How architectures are judged by shared weights."""
+
+    eval_batch_size: int = 4096
+    """Rows of a forward pass."""
+    score_rows: int = 0
+    """Validation rows that every candidate is judged by; 0: all."""
+    score_subset: Literal["random", "first"] = "random"
+    """Which rows --score_rows takes: a random subset, the same for all candidates, or the first."""
+    finetune_steps: int = -1
+    """Steps that train a candidate's last layer before it is judged; 0: none; -1: 500 where the
+    supernet has a linear last layer, none elsewhere."""
+    finetune_rows: int = 0
+    """Training rows to fine-tune on, again and again; 0: as many as the steps take."""
+    finetune_batch_size: int = 256
+    """Rows of a step of fine-tuning."""
+    finetune_lr: float = 0.04
+    """Largest learning rate of fine-tuning (Adagrad): warm-up over a tenth of it, then a cosine."""
+    finetune_eps: float = 1e-2
+    """Epsilon of fine-tuning's Adagrad."""
+    eval_processes: int = 1
+    """Processes that evaluate candidates side by side; each uses OMP_NUM_THREADS threads."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("eval_batch_size", 1),
+            ("score_rows", 0),
+            ("finetune_steps", -1),
+            ("finetune_rows", 0),
+            ("finetune_batch_size", 1),
+            ("eval_processes", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"--{name} must be at least {least}, but got {getattr(self, name)}"
+                )
+        if not self.finetune_lr > 0:
+            raise ConfigError(f"--finetune_lr must be positive, but got {self.finetune_lr}")
+
+    def fine_tune(self, super_net: SuperNet) -> FineTune | None:
+        """How the last layer of ``super_net`` is trained, None if it is not.
+
+        Raises:
+            ConfigError: It cannot be.
+        """
+        steps = self.finetune_steps
+        if steps < 0:
+            steps = _USUAL_STEPS if isinstance(super_net, HasHead) else 0
+        if steps == 0:
+            return None
+        check_head(super_net)
+        return FineTune(
+            steps=steps,
+            batch_size=self.finetune_batch_size,
+            lr=self.finetune_lr,
+            eps=self.finetune_eps,
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What of it decides the metrics."""
+        return {name: value for name, value in asdict(self).items() if name != "eval_processes"}
+
+
+def make_evaluator(
+    space: SearchSpace,
+    data: Prepared,
+    flags: ScoringFlags,
+    seed: int,
+    device: torch.device,
+    super_net: SuperNet,
+) -> SharedWeightsEvaluator:
+    """The evaluator that ``flags`` describe. Test rows are never read.
+
+    Args:
+        space: Gives the task.
+        data: Its splits "validation" and "train" are read.
+        flags: See ScoringFlags.
+        seed: Of the random subsets of rows.
+        device: Where to compute.
+        super_net: Trained.
+    """
+
+    def rows(split: str, count: int, *, random: bool) -> FirstRows:
+        loader = data.loader(
+            split,
+            flags.eval_batch_size,
+            shuffle=random,
+            seed=derive_seed(seed, split, "scoring"),
+            drop_last=False,
+            device=device,
+            flag="--eval_batch_size",
+        )
+        return FirstRows(loader, count)
+
+    tune = flags.fine_tune(super_net)
+    tuning_rows = None
+    if tune is not None:
+        count = flags.finetune_rows or tune.steps * tune.batch_size
+        tuning_rows = rows("train", count, random=True)
+    random_scores = flags.score_rows > 0 and flags.score_subset == "random"
+    return SharedWeightsEvaluator(
+        super_net,
+        space.task,
+        rows("validation", flags.score_rows, random=random_scores),
+        tuning_rows=tuning_rows,
+        fine_tune=tune,
+        device=device,
+    )
+
+
+def _prepared_evaluator(
+    space: SearchSpace,
+    data_config: Any,
+    flags: ScoringFlags,
+    seed: int,
+    device: torch.device,
+    super_net: SuperNet,
+) -> SharedWeightsEvaluator:
+    """:func:`make_evaluator` in another process, which opens the data for itself."""
+    return make_evaluator(space, space.prepare(data_config), flags, seed, device, super_net)
+
+
+def open_evaluations(
+    space: SearchSpace,
+    data_config: Any,
+    data: Prepared,
+    flags: ScoringFlags,
+    super_net: SuperNet,
+    *,
+    seed: int,
+    device: torch.device,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluations:
+    """Evaluations by shared weights, in as many processes as ``flags`` say.
+
+    Args:
+        space: Gives the task, and the data to other processes.
+        data_config: From which they get it.
+        data: The same data for this process.
+        flags: See ScoringFlags.
+        super_net: Trained.
+        seed: Of the random subsets of rows.
+        device: Where to compute.
+        should_stop: Asked before every candidate.
+    """
+    source = (
+        partial(make_evaluator, space, data)
+        if flags.eval_processes == 1
+        else partial(_prepared_evaluator, space, data_config)
+    )
+    return evaluations(
+        super_net,
+        partial(source, flags, seed, device),
+        processes=flags.eval_processes,
+        should_stop=should_stop,
+    )
+
+
+def score_architectures(
+    space: SearchSpace,
+    config: Any,
+    data_config: Any,
+    supernet_weights: str | Path,
+    architectures: Sequence[Architecture],
+    flags: ScoringFlags,
+    *,
+    seed: int = 1,
+    device: torch.device | str = "cpu",
+) -> list[Metrics]:
+    """Metrics of architectures with the weights of a trained supernet, in their order.
+
+    As a search with the same flags and seed judges them. ``space.task.score(metrics)`` is a score
+    of which lower is better.
+
+    Args:
+        space: What the architectures belong to.
+        config: Of the space, as in their files.
+        data_config: Flags of the data.
+        supernet_weights: What ``--save_supernet_weights`` left.
+        architectures: For example of ``ArchitectureRecord.load(file).architecture``.
+        flags: See ScoringFlags.
+        seed: Of the random subsets of rows.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: The weights are not of this space's supernet, or it cannot be fine-tuned.
+        ArchitectureError: An architecture does not belong to the space.
+    """
+    data = space.prepare(data_config)
+    super_net = space.make_supernet(config, data.spec)
+    load_supernet(super_net, Path(supernet_weights), "supernet_weights")
+    valid = [super_net.validate(architecture) for architecture in architectures]
+    with open_evaluations(
+        space, data_config, data, flags, super_net, seed=seed, device=torch.device(device)
+    ) as evaluate:
+        return list(evaluate(valid))
