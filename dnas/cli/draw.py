@@ -20,11 +20,13 @@ from dnas.cli.flags import (
     read_config_file,
 )
 from dnas.cli.job import JobFlags, StopRequest, run_job
+from dnas.cli.one_shot import RandomArchitecture
 from dnas.cli.run import guarded
+from dnas.cli.supernet_files import write_architectures
 from dnas.errors import ConfigError
 from dnas.runs import DRAWN
-from dnas.spaces import SearchSpace, find_space, make_record
-from dnas.strategies.candidates import distinct_candidates
+from dnas.spaces import SearchSpace, find_space
+from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator, seed_everything
 from dnas.training.world import World
 
@@ -83,24 +85,25 @@ def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -
     super_net = space.make_supernet(parsed.space, data.spec)
     generator = make_generator(torch.device("cpu"), flags.subnet_seed, "subnets")
     prior = space.prior(parsed.space, super_net)
-    files = []
-    for number, architecture in enumerate(
-        distinct_candidates(prior, super_net, flags.num_subnets, generator)
-    ):
-        files.append(folder.architectures / f"{number:04d}.json")
-        make_record(
-            space,
-            flags.search_space,
-            parsed.space,
-            data.spec,
-            super_net,
-            architecture,
-            {"job": folder.path.name, "kind": "random", "subnet_seed": flags.subnet_seed},
-        ).save(files[-1])
+    drawn = Proposals(super_net).take(flags.num_subnets, lambda _: prior.candidate(generator))
+    if len(drawn) < flags.num_subnets:
+        raise ConfigError(
+            f"--num_subnets {flags.num_subnets}: no more than {len(drawn)} different networks were "
+            f"found in {flags.search_space}; ask for fewer"
+        )
+    files = write_architectures(
+        [RandomArchitecture(architecture) for architecture in drawn],
+        folder,
+        space,
+        flags.search_space,
+        parsed.space,
+        data.spec,
+        super_net,
+    )
     logger.info("%d random subnets in %s", len(files), folder.architectures)
     return {
         "search_space": flags.search_space,
-        "architectures": [str(file.relative_to(folder.path)) for file in files],
+        "architectures": files,
         "data": dict(data.record),
     }
 

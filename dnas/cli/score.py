@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import load_file
 
 from dnas.cli.flags import (
     ConfigFlags,
@@ -25,18 +23,18 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
-from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
+from dnas.cli.job import JobFlags, StopRequest, run_job
 from dnas.cli.run import guarded
-from dnas.core import ArchitectureRecord, SuperNet
-from dnas.data.first_rows import FirstRows
-from dnas.errors import ArchitectureError, ConfigError, Preempted
+from dnas.cli.scoring import ScoringFlags, open_evaluations
+from dnas.cli.supernet_files import load_supernet
+from dnas.core import Architecture, ArchitectureRecord
+from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import append_json_line, read_json, read_json_lines
 from dnas.runs import SCORED, JobFolder
-from dnas.spaces import Prepared, SearchSpace, find_space
-from dnas.strategies.evaluator import SharedWeightsEvaluator
-from dnas.strategies.fine_tune import FineTune
+from dnas.spaces import SearchSpace, find_space
+from dnas.strategies.evaluation_pool import Evaluations
 from dnas.training.progress import Progress
-from dnas.training.seeding import derive_seed, seed_everything
+from dnas.training.seeding import seed_everything
 from dnas.training.task import Metrics
 from dnas.training.world import World
 
@@ -47,42 +45,13 @@ AS_IS, FINETUNED = "as_is", "finetuned"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreFlags:
-    """Settings of the scoring. Space and data are those of the supernet."""
+class SubnetFlags:
+    """What to score. Space and data are those of the supernet."""
 
     supernet: str
-    """Folder of the supernet's job, searched with --save_supernet_weights."""
+    """Folder of the supernet's job, trained with --save_supernet_weights."""
     architectures: str
     """Folder of the architecture files (JSON) to score."""
-    score_rows: int = 0
-    """First rows of the validation split to score on; 0: all."""
-    eval_batch_size: int = 4096
-    """Rows of a batch without training."""
-    finetune_steps: int = 0
-    """Steps that the last layer is trained before a second score; 0: no second score."""
-    finetune_batch_size: int = 256
-    """Rows of such a step."""
-    finetune_lr: float = 0.04
-    """Largest learning rate of such a step."""
-    finetune_rows: int = 0
-    """Rows of the training split to fine-tune on; 0: one batch for each step."""
-
-    def __post_init__(self) -> None:
-        for name in ("score_rows", "finetune_steps", "finetune_rows"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"--{name} must not be negative, but got {getattr(self, name)}")
-        size = self.eval_batch_size
-        if size < 1:
-            raise ConfigError(f"--eval_batch_size must be at least 1, but got {size}")
-
-    @property
-    def fine_tune(self) -> FineTune | None:
-        """How to train the last layer; None: not at all."""
-        if not self.finetune_steps:
-            return None
-        return FineTune(
-            steps=self.finetune_steps, batch_size=self.finetune_batch_size, lr=self.finetune_lr
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     parsed = parse_flags(
         argv,
-        {"about": ConfigFlags, "job": JobFlags, "scoring": ScoreFlags},
+        {"about": ConfigFlags, "job": JobFlags, "subnets": SubnetFlags, "scoring": ScoringFlags},
         program="score_subnets.py",
         description="Score architectures with the weights of a trained supernet.",
         file_values=read_config_file(early_value(argv, "config")),
@@ -109,21 +78,47 @@ def run_scoring(parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
     if world.size > 1:
         raise ConfigError("scoring is one process; leave NUM_GPUS_PER_JOB out of its config")
     job: JobFlags = parsed.job
-    flags: ScoreFlags = parsed.scoring
+    flags: SubnetFlags = parsed.subnets
     supernet = JobFolder(Path(flags.supernet))
     records = _records(Path(flags.architectures))
     space, settings, config, data_config = supernet_setting(supernet)
     seed_everything(job.seed)
     data = space.prepare(data_config)
-    super_net = _trained(space, config, data, supernet)
     _check(records, settings["search_space"], config, space.spec_to_json(data.spec), supernet)
-    score = _scorers(parsed, space, data, super_net)
-    scores = _score_all(records, score, job.folder(), _fingerprint(flags, supernet), stop)
+    super_net = space.make_supernet(config, data.spec)
+    load_supernet(super_net, supernet.supernet_weights, "--supernet")
+    architectures = [super_net.validate(record.architecture) for record in records.values()]
+    ways = {AS_IS: replace(parsed.scoring, finetune_steps=0)}
+    if (tuned := parsed.scoring.fine_tune(super_net)) is not None:
+        ways[FINETUNED] = replace(parsed.scoring, finetune_steps=tuned.steps)
+    scores: dict[str, list[Metrics]] = {}
+    with Progress("scores", len(records) * len(ways), file=job.folder().progress) as progress:
+        for how, scoring in ways.items():
+            known = _Known(job.folder(), how, _fingerprint(scoring, job, supernet))
+            with open_evaluations(
+                space,
+                data_config,
+                data,
+                scoring,
+                super_net,
+                seed=job.seed,
+                device=job.device(),
+                should_stop=stop,
+            ) as evaluate:
+                scores[how] = _score_all(architectures, evaluate, known, progress)
     return {
         "supernet": supernet.path.name,
         "search_space": settings["search_space"],
         "selection": space.task.selection,
-        "scores": scores,
+        "scores": [
+            {
+                "file": file,
+                "id": record.architecture.id,
+                "canonical_id": record.canonical_id,
+                **{how: dict(found[number]) for how, found in scores.items()},
+            }
+            for number, (file, record) in enumerate(records.items())
+        ],
         "data": dict(data.record),
     }
 
@@ -160,21 +155,6 @@ def _records(folder: Path) -> dict[str, ArchitectureRecord]:
     return {file.name: ArchitectureRecord.load(file) for file in files}
 
 
-def _trained(space: SearchSpace, config: Any, data: Prepared, supernet: JobFolder) -> SuperNet:
-    """The supernet with its trained weights."""
-    super_net = space.make_supernet(config, data.spec)
-    try:
-        super_net.load_state_dict(load_file(supernet.supernet_weights))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{supernet.supernet_weights}: there is no such file; train the supernet with "
-            "--save_supernet_weights"
-        ) from None
-    except RuntimeError as error:
-        raise ConfigError(f"{supernet.supernet_weights}: not of this supernet: {error}") from error
-    return super_net
-
-
 def _check(
     records: Mapping[str, ArchitectureRecord],
     name: str,
@@ -199,80 +179,57 @@ def _check(
             )
 
 
-def _scorers(
-    parsed: Any, space: SearchSpace, data: Prepared, super_net: SuperNet
-) -> dict[str, Callable[..., Metrics]]:
-    """The evaluators, by how they score."""
-    flags: ScoreFlags = parsed.scoring
-    device = parsed.job.device()
-    validation = evaluation_loader(data, "validation", flags.eval_batch_size, device)
-    rows = FirstRows(validation, flags.score_rows)
-    found: dict[str, Callable[..., Metrics]] = {
-        AS_IS: SharedWeightsEvaluator(super_net, space.task, rows, device=device)
-    }
-    if (fine_tune := flags.fine_tune) is not None:
-        training = data.loader(
-            "train",
-            flags.eval_batch_size,
-            shuffle=True,
-            seed=derive_seed(parsed.job.seed, "finetune", "order"),
-            drop_last=False,
-            device=device,
-            flag="--eval_batch_size",
-        )
-        wanted = flags.finetune_rows or fine_tune.steps * fine_tune.batch_size
-        found[FINETUNED] = SharedWeightsEvaluator(
-            super_net,
-            space.task,
-            rows,
-            tuning_rows=FirstRows(training, wanted),
-            fine_tune=fine_tune,
-            device=device,
-        )
-    return found
+class _Known:
+    """Scores of one way that are on disk: those of an earlier attempt, and each new one.
+
+    Args:
+        folder: Of the job.
+        how: The way.
+        fingerprint: What scores depend on besides the architecture; others do not count.
+    """
+
+    def __init__(self, folder: JobFolder, how: str, fingerprint: str) -> None:
+        self._file = folder.scores
+        self._mark = {"how": how, "fingerprint": fingerprint}
+        self.scores: dict[str, Metrics] = {
+            line["id"]: line["metrics"]
+            for line in read_json_lines(folder.scores, skip_damaged=True)
+            if isinstance(line, dict) and self._mark.items() <= line.items()
+        }
+        if self.scores:
+            logger.info("%d are scored already (%s)", len(self.scores), how)
+
+    def add(self, architecture: Architecture, metrics: Metrics) -> None:
+        """Write its metrics."""
+        self.scores[architecture.id] = metrics
+        line = {**self._mark, "id": architecture.id, "metrics": dict(metrics)}
+        append_json_line(self._file, line)
 
 
 def _score_all(
-    records: Mapping[str, ArchitectureRecord],
-    scorers: Mapping[str, Callable[..., Metrics]],
-    folder: JobFolder,
-    fingerprint: str,
-    stop: StopRequest,
-) -> list[dict[str, Any]]:
-    """Scores of all architectures in order, those of an earlier attempt among them."""
-    known = {
-        line["file"]: line
-        for line in read_json_lines(folder.scores, skip_damaged=True)
-        if isinstance(line, dict) and line.get("fingerprint") == fingerprint
-    }
-    if known:
-        logger.info("%d of %d are scored already", len(known), len(records))
-    scores: list[dict[str, Any]] = []
-    with Progress("scores", len(records), len(known), file=folder.progress) as progress:
-        for file, record in records.items():
-            line = known.get(file)
-            if line is None or line.get("id") != record.architecture.id:
-                if stop():
-                    raise Preempted(f"stopped after {len(scores)} of {len(records)} architectures")
-                line = {
-                    "fingerprint": fingerprint,
-                    "file": file,
-                    "id": record.architecture.id,
-                    "canonical_id": record.canonical_id,
-                    **{how: dict(scorer(record.architecture)) for how, scorer in scorers.items()},
-                }
-                append_json_line(folder.scores, line)
-                progress.advance("scores", 0.0)
-            scores.append({key: value for key, value in line.items() if key != "fingerprint"})
-    return scores
+    architectures: Sequence[Architecture],
+    evaluate: Evaluations,
+    known: _Known,
+    progress: Progress,
+) -> list[Metrics]:
+    """Metrics of all architectures, in order."""
+    missing = [
+        architecture for architecture in architectures if architecture.id not in known.scores
+    ]
+    for _ in range(len(architectures) - len(missing)):
+        progress.advance("scores", 0.0)
+    for architecture, metrics in zip(missing, evaluate(missing), strict=True):
+        known.add(architecture, metrics)
+        progress.advance("scores", 0.0)
+    return [known.scores[architecture.id] for architecture in architectures]
 
 
-def _fingerprint(flags: ScoreFlags, supernet: JobFolder) -> str:
+def _fingerprint(scoring: ScoringFlags, job: JobFlags, supernet: JobFolder) -> str:
     """What scores depend on besides the architecture."""
     weights = supernet.supernet_weights.stat()
-    changing = {"supernet", "architectures", "eval_batch_size"}
-    kept = {e.name: getattr(flags, e.name) for e in fields(flags) if e.name not in changing}
-    return json.dumps([supernet.path.name, weights.st_size, weights.st_mtime_ns, kept])
+    return json.dumps(
+        [supernet.path.name, weights.st_size, weights.st_mtime_ns, job.seed, scoring.fingerprint()]
+    )
 
 
 if __name__ == "__main__":
