@@ -1,4 +1,4 @@
-"""``dnas draw``: random subnets of a search space as architecture files; no training."""
+"""``draw_subnets.py``: random subnets of a search space as architecture files; no training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DrawFlags:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``dnas draw``."""
+    """Entry of ``draw_subnets.py`` and ``dnas draw``."""
     return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 
@@ -64,7 +64,7 @@ def _main(argv: Sequence[str]) -> int:
     parsed = parse_flags(
         argv,
         groups,
-        program="dnas draw",
+        program="draw_subnets.py",
         description="Draw random subnets and write them as architecture files, beside the result.",
         file_values=file_values,
     )

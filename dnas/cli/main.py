@@ -16,7 +16,7 @@ COMMANDS = {
     "tune": ("dnas.cli.tune:main", "run all jobs of one tuning config (tuning.py)"),
     "pipeline": ("dnas.cli.pipeline:main", "search, train, report (run_dnas_pipeline.py)"),
     "rank": ("dnas.cli.rank:main", "how well supernets order random subnets: a study"),
-    "draw": ("dnas.cli.draw:main", "draw random subnets of a search space"),
+    "draw": ("dnas.cli.draw:main", "draw random subnets of a search space (draw_subnets.py)"),
     "score": ("dnas.cli.score:main", "score subnets in a trained supernet (score_subnets.py)"),
     "status": ("dnas.cli.status:main", "where a run stands"),
     "cancel": ("dnas.cli.ask:cancel", "end jobs of a run"),

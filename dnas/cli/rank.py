@@ -132,7 +132,7 @@ def plan_study(
         (name, space): JobSpec(
             kind=DRAWN,
             argv=(
-                *("python", "-m", "dnas.cli.main", "draw", f"--search_space={name}"),
+                *("python", "draw_subnets.py", f"--search_space={name}"),
                 *_flags(space),
                 *_flags(parsed[0].data),
                 *(f"--{key}={value}" for key, value in asdict(draw).items()),

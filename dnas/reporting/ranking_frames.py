@@ -78,11 +78,13 @@ def scores_frame(run: RunFolder, truths: pd.DataFrame) -> pd.DataFrame:
     names = truths.drop_duplicates(SUBNET).set_index(SUBNET)[["setting", "file", "architecture_id"]]
     supernets = {folder.path.name: read_job(SUPERNET, folder) for folder in run.jobs(SUPERNET)}
     rows: list[dict[str, Any]] = []
-    for record in (read_job(SCORED, folder) for folder in run.jobs(SCORED)):
+    # In the order of the supernets' config; scoring jobs are numbered as they came up.
+    records = [read_job(SCORED, folder) for folder in run.jobs(SCORED)]
+    for record in sorted(records, key=_supernet_of):
         if record.state != SUCCEEDED or record.result is None:
             continue
         inputs = mapping(record.job.get("inputs"))
-        supernet = supernets.get(Path(str(inputs.get("SUPERNET_PARAM"))).name)
+        supernet = supernets.get(_supernet_of(record))
         draw = Path(str(inputs.get("ARCHITECTURES_PARAM"))).parent.name
         if supernet is None:
             continue
@@ -155,6 +157,11 @@ def _architecture(file: Path) -> dict[str, str]:
         "architecture_id": str(value.get("id")),
         "canonical_id": str(value.get("canonical_id") or value.get("id")),
     }
+
+
+def _supernet_of(record: JobRecord) -> str:
+    """Id of the supernet's job that a scoring is of."""
+    return Path(str(mapping(record.job.get("inputs")).get("SUPERNET_PARAM"))).name
 
 
 def _settings(record: JobRecord, prefix: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dnas.errors import DnasError, JobError
 from dnas.files import read_json
-from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 SUCCEEDED = "succeeded"
 DIVERGED = "diverged"
@@ -41,7 +41,7 @@ class JobRecord:
     """One job as its folder tells it.
 
     Attributes:
-        kind: ``"supernet"`` or ``"sampled"``.
+        kind: ``"supernet"``, ``"sampled"``; in a study also ``"drawn"``, ``"scored"``.
         folder: Its file names.
         job: Content of ``job.json``; empty when absent or unreadable.
         status: Content of the manager's ``status.json``; empty when absent or unreadable.
@@ -92,6 +92,8 @@ class RunRecords:
     status: Mapping[str, Any]
     supernet: list[JobRecord] = field(default_factory=list)
     sampled: list[JobRecord] = field(default_factory=list)
+    drawn: list[JobRecord] = field(default_factory=list)
+    scored: list[JobRecord] = field(default_factory=list)
 
     @property
     def experiment_id(self) -> str:
@@ -103,8 +105,8 @@ class RunRecords:
 
     @property
     def jobs(self) -> list[JobRecord]:
-        """All jobs, supernets first."""
-        return [*self.supernet, *self.sampled]
+        """All jobs, in the order of their stages."""
+        return [*self.drawn, *self.supernet, *self.sampled, *self.scored]
 
 
 def read_run(run: RunFolder) -> RunRecords:
@@ -127,6 +129,8 @@ def read_run(run: RunFolder) -> RunRecords:
         status=_read_mapping(run.status, []) or {},
         supernet=[read_job(SUPERNET, folder) for folder in run.jobs(SUPERNET)],
         sampled=[read_job(SAMPLED, folder) for folder in run.jobs(SAMPLED)],
+        drawn=[read_job(DRAWN, folder) for folder in run.jobs(DRAWN)],
+        scored=[read_job(SCORED, folder) for folder in run.jobs(SCORED)],
     )
 
 
