@@ -27,7 +27,7 @@ IMPORTANT_SETTINGS = (
 
 _IDENTITY = (
     "job", "architecture_id", "canonical_id", "origin", "search_space", "supernet_job",
-    "theta_step", "theta_epochs", "log_probability",
+    "theta_step", "theta_epochs", "log_probability", "search_score", "search_iteration",
 )  # fmt: skip
 _FAILURE_COLUMNS = ("kind", "job", "state", "reason", "attempts", "exit_code", "log")
 
@@ -38,8 +38,10 @@ def results_frame(run: RunFolder) -> pd.DataFrame:
     Columns, in this order:
 
     - ``job``, ``architecture_id``, ``canonical_id``, ``origin`` (``draw``, ``most_likely``,
-      ``random``), ``search_space``, ``supernet_job``, ``theta_step``, ``theta_epochs``,
-      ``log_probability`` (nats, of the architecture under theta);
+      ``evolution``, ``random_search``; ``random`` is the baseline), ``search_space``,
+      ``supernet_job``, ``theta_step``, ``theta_epochs``, ``log_probability`` (nats, of the
+      architecture under theta), ``search_score`` (with shared weights, lower is better),
+      ``search_iteration``;
     - ``search.<flag>``: what the braces of the supernet job chose;
     - ``setting.<flag>``: what the braces of this job chose, and the resolved ones among
       :data:`IMPORTANT_SETTINGS`;
@@ -144,6 +146,8 @@ def _row(
         "theta_step": number(provenance.get("step")),
         "theta_epochs": number(provenance.get("theta_epochs")),
         "log_probability": number(provenance.get("log_probability")),
+        "search_score": number(provenance.get("score")),
+        "search_iteration": number(provenance.get("iteration")),
     }
     for flag, value in searches.get(supernet or "", {}).items():
         row[f"search.{flag}"] = value

@@ -20,6 +20,8 @@ _STYLES: dict[str, tuple[str, str, str, float]] = {
     "random": ("random", "X", "#7f7f7f", 46),
     "draw": ("drawn from θ", "o", COLORS[0], 36),
     "most_likely": ("most likely under θ", "*", COLORS[1], 120),
+    "evolution": ("evolution", "D", COLORS[3], 40),
+    "random_search": ("random search", "v", COLORS[4], 46),
 }
 _OTHER = ("other", "s", COLORS[2], 36)
 _LOG_RANGE = 10.0

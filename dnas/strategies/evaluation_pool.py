@@ -1,7 +1,8 @@
 """Evaluating candidates one after the other, or side by side in processes.
 
 Workers share one copy of the supernet's weights, in shared memory (on a GPU each has its own), and
-make the rest of their evaluator, data included, for themselves. They are idle or evaluate one
+make the rest of their evaluator, data included, for themselves. They are forked from a process that
+has imported what they need and does nothing else. They are idle or evaluate one
 candidate each; results come in the order of the candidates, whoever was ready first. A worker that
 raises, or dies, ends the search with an error that names its candidate: none is left out silently.
 """
@@ -24,6 +25,7 @@ import torch.multiprocessing as mp
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError, DnasError, JobError, Preempted
 from dnas.strategies.evaluator import Evaluator
+from dnas.strategies.shared_module import SharedModule
 from dnas.training.task import Metrics
 
 #: From the trained supernet to its evaluator. For several processes it must survive pickling: a
@@ -64,7 +66,7 @@ def evaluations(
     """Evaluate in this process, or in several others; the metrics are the same.
 
     Args:
-        super_net: Trained. For several processes its weights are moved to shared memory.
+        super_net: Trained. Other processes have copies of it, which share their weights.
         make_evaluator: Called once in each process.
         processes: 1: this one.
         should_stop: Asked before every candidate.
@@ -159,8 +161,9 @@ class EvaluationPool:
     ) -> None:
         self._should_stop = should_stop
         self._workers: list[_Worker] = []
-        shared = super_net.cpu().share_memory()
-        context = mp.get_context("spawn")
+        shared = SharedModule.pack(super_net)
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(["__main__", __name__])
         try:
             for _ in range(processes):
                 ours, theirs = context.Pipe()
@@ -174,9 +177,8 @@ class EvaluationPool:
                     process.start()
                 except (pickle.PicklingError, AttributeError, TypeError) as error:
                     raise ConfigError(
-                        f"--eval_processes={processes}: {type(super_net).__name__} or its "
-                        f"evaluator cannot be sent to another process ({error}); use "
-                        "--eval_processes=1"
+                        f"--eval_processes={processes}: the evaluator cannot be sent to another "
+                        f"process ({error}); use --eval_processes=1"
                     ) from error
                 theirs.close()
                 self._workers.append(_Worker(process, ours))
@@ -235,7 +237,7 @@ class EvaluationPool:
 
 
 def _work(
-    connection: Connection, super_net: SuperNet, make_evaluator: MakeEvaluator, threads: int
+    connection: Connection, shared: SharedModule, make_evaluator: MakeEvaluator, threads: int
 ) -> None:
     """A worker's life: it ends when the other end of the connection does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
@@ -243,7 +245,7 @@ def _work(
     torch.set_num_threads(threads)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            evaluate = make_evaluator(super_net)
+            evaluate = make_evaluator(shared.unpack())
         except Exception as error:
             connection.send(_described(error))
             return

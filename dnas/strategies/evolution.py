@@ -51,9 +51,10 @@ class EvolutionSettings:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
+            flag = "n_iterations" if name == "iterations" else name
             least = 0 if name == "iterations" else 1
             if value < least:
-                raise ConfigError(f"--{name} must be at least {least}, but got {value}")
+                raise ConfigError(f"--{flag} must be at least {least}, but got {value}")
         if self.sample_size > self.population:
             raise ConfigError(
                 f"--sample_size={self.sample_size} is more than --population={self.population}"

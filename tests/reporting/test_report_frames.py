@@ -12,6 +12,7 @@ from dnas.errors import DnasError, JobError
 from dnas.reporting import cost_columns, failures_frame, results_frame
 from dnas.reporting.maincost import main_cost, varying_costs
 from dnas.reporting.records import count_states, read_job, read_run
+from dnas.reporting.statistics import population
 from dnas.runs import RunFolder
 
 
@@ -54,6 +55,23 @@ def test_a_provenance_may_name_its_supernet_by_path(fake: FakeRun) -> None:
     frame = results_frame(fake.run)
     assert frame["supernet_job"].tolist() == ["0_1"]
     assert frame["search.x"].tolist() == [2]
+
+
+def test_what_a_search_with_shared_weights_found(fake: FakeRun) -> None:
+    result = sampled_result(0.45)
+    result["architecture"]["provenance"] = {
+        "job": "0", "kind": "evolution", "rank": 1, "score": 0.46, "iteration": 7,
+    }  # fmt: skip
+    fake.job("sampled", "e", settings={}, result=result)
+    fake.sampled("r", 0.47, origin="random")
+    frame = results_frame(fake.run).set_index("job")
+    found = frame.loc["e"]
+    assert (found["origin"], found["search_score"], found["search_iteration"]) == (
+        "evolution", 0.46, 7,
+    )  # fmt: skip
+    assert found[["theta_step", "theta_epochs", "log_probability"]].isna().all()
+    assert frame.loc["r", ["search_score", "search_iteration"]].isna().all()
+    assert population(frame).to_dict() == {"e": "searched", "r": "random"}
 
 
 def test_an_empty_run_has_an_empty_table_with_its_columns(fake: FakeRun) -> None:
