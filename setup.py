@@ -49,6 +49,9 @@ setup(
             "emb_dim = supernets.registry:EMB_DIM",
             "emb_card = supernets.registry:EMB_CARD",
             "joint = supernets.registry:JOINT",
+            "nasrec_full = supernets.nasrec.space:FULL",
+            "nasrec_small = supernets.nasrec.space:SMALL",
+            "ctr_baselines = supernets.baselines:CTR_BASELINES",
         ],
     },
 )

@@ -1,21 +1,35 @@
 """The search spaces that come with the framework. Importing this package registers them."""
 
+from supernets.baselines import CTR_BASELINES, BaselinesSpace, BaselinesSuperNet
+from supernets.baselines_config import BaselinesConfig
 from supernets.dlrm import DLRMSuperNet
 from supernets.embedding import EmbeddingSuperNet
 from supernets.embedding_card import EmbeddingCardSuperNet
 from supernets.embedding_dim import EmbeddingDimSuperNet
 from supernets.mlp import MLPSuperNet
+from supernets.nasrec import NASRecSuperNet
+from supernets.nasrec.space import FULL as NASREC_FULL
+from supernets.nasrec.space import SMALL as NASREC_SMALL
+from supernets.nasrec.space import NASRecSpace
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
 
 __all__ = [
+    "CTR_BASELINES",
     "EMB_CARD",
     "EMB_DIM",
     "JOINT",
+    "NASREC_FULL",
+    "NASREC_SMALL",
     "TOP_BOTTOM_MLPS",
+    "BaselinesConfig",
+    "BaselinesSpace",
+    "BaselinesSuperNet",
     "DLRMSpace",
     "DLRMSuperNet",
     "EmbeddingCardSuperNet",
     "EmbeddingDimSuperNet",
     "EmbeddingSuperNet",
     "MLPSuperNet",
+    "NASRecSpace",
+    "NASRecSuperNet",
 ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 import supernets  # noqa: F401  (registers the search spaces)
-from dnas.cli import search
+from dnas.cli import architectures, search
 from dnas.jobs import expand, load_config
+from supernets.baselines import MODELS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCHES = sorted(CONFIGS.glob("*_dnas_search"))
 SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
+BASELINES = sorted(CONFIGS.glob("*_baselines"))
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
@@ -37,7 +40,7 @@ def test_every_search_config_has_a_second_stage(path):
     assert any((CONFIGS / f"{name}_sampled_search").exists() for name in (stem, *shared))
 
 
-@pytest.mark.parametrize("path", [*SEARCHES, *SAMPLED], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*SEARCHES, *SAMPLED, *BASELINES], ids=lambda path: path.name)
 def test_configs_say_first_what_they_are(path):
     assert path.read_text(encoding="utf-8").startswith("# ")
 
@@ -47,6 +50,24 @@ def test_sampled_configs_train_sampled_architectures(path):
     config = load_config(path)
     assert config.wants_architecture
     assert len(expand(config)) == config.num_jobs
+
+
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.name)
+def test_baselines_train_what_their_command_writes(path, capsys):
+    command = path.read_text(encoding="utf-8").splitlines()[0].split("First: ")[1].split(";")[0]
+    program, name, *words = shlex.split(command)
+    assert (program, name) == ("dnas", "architectures")
+    assert architectures.main([*words, "--print_config"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["search_space"], values["each"]) == ("ctr_baselines", ["model/kind"])
+    config = load_config(path)
+    trained = {dict(job.settings)["sampled_arch"] for job in expand(config)}
+    assert trained == set(MODELS)
+    assert config.kind == "sampled"
+    given = next(word for word in expand(config)[0].argv if word.startswith("--sampled_arch="))
+    assert given == f"--sampled_arch={values['out']}/dlrm.json"
+    data = {word for word in expand(config)[0].argv if word.startswith(("--raw_data", "--schema"))}
+    assert data == {f"--{key}={values[key]}" for key in ("raw_data", "schema")}
 
 
 def test_the_papers_grids():

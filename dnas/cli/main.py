@@ -22,13 +22,18 @@ COMMANDS = {
     "cancel": ("dnas.cli.ask:cancel", "end jobs of a run"),
     "retry": ("dnas.cli.ask:retry", "queue jobs of a run again that failed"),
     "logs": ("dnas.cli.logs:main", "print a job's log"),
+    "cost": ("dnas.cli.cost:main", "what an architecture file costs"),
+    "architectures": (
+        "dnas.cli.architectures:main",
+        "write architecture files without a search: random or given ones",
+    ),
     "report": ("dnas.cli.report:main", "tables and pictures of a run, finished or not"),
 }
 
 
 def usage() -> str:
     """The help text."""
-    lines = [f"  {name:9} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:13} {text}" for name, (_, text) in COMMANDS.items()]
     return (
         "usage: dnas COMMAND ...\n\n" + "\n".join(lines) + "\n\ndnas COMMAND --help tells more.\n"
     )

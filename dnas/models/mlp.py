@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from dnas.errors import ConfigError
 from dnas.models.dense import linear_relu
-from dnas.models.initialization import init_linear_
+from dnas.models.initialization import make_linear
 
 
 class MLP(nn.Module):
@@ -28,10 +27,7 @@ class MLP(nn.Module):
             raise ConfigError(f"MLP sizes must be positive, but got {tuple(sizes)}")
         self.sizes = tuple(sizes)
         self.last_activation = last_activation
-        self.layers = nn.ModuleList(skip_init(nn.Linear, i, o) for i, o in pairwise(sizes))
-        for layer in self.layers:
-            assert isinstance(layer, nn.Linear)
-            init_linear_(layer.weight, layer.bias)
+        self.layers = nn.ModuleList(make_linear(i, o) for i, o in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, sizes[0])`` to ``(B, sizes[-1])``."""

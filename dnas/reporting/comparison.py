@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dnas.reporting.frames import setting_columns
-from dnas.reporting.statistics import RANDOM, diverged_rows, population
+from dnas.reporting.statistics import RANDOM, SEARCHED, diverged_rows, population
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Comparison:
 
 
 def compare(frame: pd.DataFrame, cost: str | None) -> Comparison | None:
-    """Compare searched with random architectures.
+    """Compare searched with random architectures; given ones are neither.
 
     Args:
         frame: Rows of one search space, as from ``results_frame``; diverged ones are left out.
@@ -119,9 +119,9 @@ def compare(frame: pd.DataFrame, cost: str | None) -> Comparison | None:
         The numbers, or None when one of the two groups is empty.
     """
     kept = frame[~diverged_rows(frame)]
-    is_random = population(kept) == RANDOM
-    searched = _group(kept[~is_random], cost)
-    random = _group(kept[is_random], cost)
+    who = population(kept)
+    searched = _group(kept[who == SEARCHED], cost)
+    random = _group(kept[who == RANDOM], cost)
     if searched is None or random is None:
         return None
     k = min(searched.count, random.count)
@@ -139,7 +139,8 @@ def compare(frame: pd.DataFrame, cost: str | None) -> Comparison | None:
         win_rate=float((pairs + 1).mean() / 2),
         random_beaten=_beaten(random, searched),
         searched_beaten=_beaten(searched, random),
-        same_budget=_settings_of(kept[~is_random], frame) == _settings_of(kept[is_random], frame),
+        same_budget=_settings_of(kept[who == SEARCHED], frame)
+        == _settings_of(kept[who == RANDOM], frame),
     )
 
 

@@ -19,7 +19,7 @@ DIVERGED_NORMALIZED_ENTROPY = 2.0
 DIVERGED_TIMES_MEDIAN = 3.0
 
 STATISTICS = ("min", "mean", "median", "max")
-SEARCHED, RANDOM = "searched", "random"
+SEARCHED, RANDOM, GIVEN = "searched", "random", "given"
 
 
 def diverged_rows(frame: pd.DataFrame) -> pd.Series:
@@ -43,12 +43,14 @@ def diverged_rows(frame: pd.DataFrame) -> pd.Series:
 
 
 def population(frame: pd.DataFrame) -> pd.Series:
-    """``random`` for architectures drawn without a search, ``searched`` for all others."""
-    return (frame["origin"] == RANDOM).map({True: RANDOM, False: SEARCHED})
+    """``random`` for architectures drawn without a search, ``given`` for those that a person
+    chose (hand-crafted baselines), ``searched`` for all others.
+    """
+    return frame["origin"].where(frame["origin"].isin((RANDOM, GIVEN)), SEARCHED)
 
 
 def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The paper's tables, for each search space, of searched and of random architectures.
+    """The paper's tables, for each search space and population of architectures.
 
     Args:
         frame: As from ``results_frame``.

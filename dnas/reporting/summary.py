@@ -14,6 +14,7 @@ from dnas.reporting.failures import failure_lines
 from dnas.reporting.frames import METRICS, cost_name, setting_columns
 from dnas.reporting.records import DIVERGED, JobRecord, RunRecords, count_states
 from dnas.reporting.statistics import (
+    GIVEN,
     RANDOM,
     SEARCHED,
     STATISTICS,
@@ -85,10 +86,11 @@ def _head(findings: Findings, usable: int) -> list[str]:
         lines.append("no architecture has been trained to an end yet, so there is no table of them")
         return lines
     best = best_trainings(frame)
-    random = int((population(best) != SEARCHED).sum())
+    counts_of = population(best).value_counts()
+    others = [f"{counts_of[who]} of them {who}" for who in (RANDOM, GIVEN) if who in counts_of]
     spaces = ", ".join(sorted(frame["search_space"].dropna().astype(str).unique())) or "unnamed"
     text = f"{plural(len(frame), 'training')} of {plural(len(best), 'architecture')}"
-    text += f" ({random} of them random)" if random else ""
+    text += f" ({', '.join(others)})" if others else ""
     lines.append(f"{'results':<14}{text}, search space {spaces}")
     if usable < len(frame):
         lines.append(f"{'':<14}{len(frame) - usable} diverged (loss absurd) and left out below")
@@ -179,8 +181,10 @@ def _against_random(findings: Findings) -> list[str]:
         found = compare(frame[spaces == space], findings.cost)
         suffix = f" ({space})" if spaces.nunique() > 1 else ""
         if found is None:
-            known = population(frame[spaces == space]).iloc[0]
-            absent = "random" if known == SEARCHED else "searched"
+            known = set(population(frame[spaces == space]))
+            if known == {GIVEN}:  # nobody searched there
+                continue
+            absent = SEARCHED if RANDOM in known else RANDOM
             lines.append(f"against random{suffix}: not known, no {absent} architecture was trained")
         else:
             lines += _comparison(found, findings.cost, suffix)
@@ -237,22 +241,23 @@ def _percent(value: float, base: float) -> str:
 
 
 def _statistics(findings: Findings) -> list[str]:
-    """Tables III-V for what the search proposed; all rows when it is not known who proposed."""
+    """Tables III-V for what the search proposed, also when it is not known who proposed; where
+    nothing was searched, for what was given.
+    """
     table = statistics_frame(findings.results)
     lines: list[str] = []
     for space in table["search_space"].unique():
-        group = table[(table["search_space"] == space) & (table["population"] == SEARCHED)]
-        group = group.set_index("statistic")
+        rows_of = table[table["search_space"] == space]
+        who = SEARCHED if (rows_of["population"] == SEARCHED).any() else GIVEN
+        group = rows_of[rows_of["population"] == who].set_index("statistic")
         if group.empty or not group.loc["rows", "validation_logloss"]:
             continue
         bad = int(group.loc["diverged", "validation_logloss"])
-        bad += sum(_diverged_search(record) for record in findings.records.sampled)
+        bad += sum(_diverged(record, who) for record in findings.records.sampled)
         left_out = f", {bad} diverged left out" if bad else ""
         count = int(group.loc["rows", "validation_logloss"])
         title = f"{space} " if table["search_space"].nunique() > 1 else ""
-        lines.append(
-            f"{title}searched, best epoch of each of {plural(count, 'training')}{left_out}"
-        )
+        lines.append(f"{title}{who}, best epoch of each of {plural(count, 'training')}{left_out}")
         head = ["", "logloss", "|calibration - 1|"]
         head += [cost_name(findings.cost)] if findings.cost else []
         rows = [head]
@@ -268,12 +273,12 @@ def _statistics(findings: Findings) -> list[str]:
     return lines
 
 
-def _diverged_search(record: JobRecord) -> bool:
-    """Whether a job stopped as diverged, and its architecture is not known to be a random one."""
+def _diverged(record: JobRecord, who: str) -> bool:
+    """Whether a job stopped as diverged, and its architecture is of the population ``who``."""
     architecture = (record.result or {}).get("architecture")
     provenance = architecture.get("provenance") if isinstance(architecture, dict) else None
     kind = provenance.get("kind") if isinstance(provenance, dict) else None
-    return record.state == DIVERGED and kind != RANDOM
+    return record.state == DIVERGED and (kind if kind in (RANDOM, GIVEN) else SEARCHED) == who
 
 
 def _uniform_warning(entropy: Mapping[str, float]) -> list[str]:

@@ -100,3 +100,16 @@ class SearchSpace(ABC):
     @abstractmethod
     def spec_from_json(self, value: Mapping[str, Any]) -> Any:
         """The spec that ``spec_to_json`` described."""
+
+    def cost_report(self, value: Any, source: str, data_set: str | None) -> dict[str, Any] | None:
+        """Costs of an architecture file in a form that others publish; None: not one of ours.
+
+        Args:
+            value: JSON of the file.
+            source: Its name, for errors.
+            data_set: Columns to count for, where the file does not say; None: not stated.
+
+        Raises:
+            DnasError: It is one of this space's, and wrong.
+        """
+        return None

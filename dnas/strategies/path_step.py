@@ -45,8 +45,8 @@ class OffersPathStep(Protocol):
         clip: float,
         loss_function: LossFunction,
         device: torch.device,
-    ) -> PathStep:
-        """The arguments are those of :func:`make_path_step`."""
+    ) -> PathStep | None:
+        """The arguments are those of :func:`make_path_step`; None: use the general step."""
 
 
 def make_path_step(
@@ -70,7 +70,9 @@ def make_path_step(
         device: Where to train.
     """
     if isinstance(super_net, OffersPathStep):
-        return super_net.path_step(optimizer_class, lr, init_params, clip, loss_function, device)
+        own = super_net.path_step(optimizer_class, lr, init_params, clip, loss_function, device)
+        if own is not None:
+            return own
     return GeneralPathStep(super_net, optimizer_class, lr, init_params, clip, loss_function, device)
 
 

@@ -104,6 +104,22 @@ def test_without_random_architectures_it_says_that_nothing_is_known(fake: FakeRu
     assert "not known, no searched architecture was trained" in make_report(fake.run)
 
 
+def test_given_architectures_are_neither_searched_nor_random(fake: FakeRun) -> None:
+    for job, loss in (("g0", 0.46), ("g1", 0.48)):
+        fake.sampled(job, loss, arch=job, origin="given", space="ctr_baselines")
+    text = make_report(fake.run)
+    assert "2 architectures (2 of them given)" in text
+    assert "given, best epoch of each of 2 trainings" in text
+    assert "against random" not in text
+    fake.sampled("s0", 0.45, arch="s0", space="ctr_baselines")
+    fake.sampled("r0", 0.47, arch="r0", origin="random", space="ctr_baselines")
+    text = make_report(fake.run)
+    assert "4 architectures (1 of them random, 2 of them given)" in text
+    assert "searched, best epoch of each of 1 training" in text
+    line = next(line for line in text.splitlines() if line.split()[:1] == ["searched"])
+    assert line.split()[1:5] == ["1", "1", "0.45000", "0.45000"]
+
+
 def test_a_theta_that_did_not_move_is_pointed_out(fake: FakeRun) -> None:
     fake.supernet("0")
     theta(fake, "0", sharpness=0.01)

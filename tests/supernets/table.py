@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import nasrec_cases as nasrec
 import torch
 
 from dnas.core import SuperNet
 from dnas.data import Bags
 from supernets import (
+    CTR_BASELINES,
     EMB_CARD,
     EMB_DIM,
     JOINT,
     TOP_BOTTOM_MLPS,
+    BaselinesConfig,
     EmbeddingCardSuperNet,
     EmbeddingDimSuperNet,
     MLPSuperNet,
@@ -26,6 +30,29 @@ CAT = DLRMSpaceConfig(
     **{**CONFIG.__dict__, "arch_interaction_op": "cat", "cardinality_options": ("1.0", "0.1")}
 )
 ITSELF = DLRMSpaceConfig(**{**CONFIG.__dict__, "arch_interaction_itself": True})
+BASELINES = BaselinesConfig(
+    embedding_dimension=4,
+    mlp_width_options=(5, 7),
+    mlp_depth_options=(1, 2),
+    attention_layers=2,
+    attention_heads=2,
+    attention_dimension=3,
+    cin_sizes=(3, 2),
+)
+CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
+
+NASREC_SMALL_SHAPE = replace(
+    nasrec.FULL, dense_operators=("fc", "dot"), sparse_operators=("embed_fc",)
+)
+NASREC_LINKS = replace(
+    nasrec.FULL,
+    num_blocks=2,
+    balanced_dot=False,
+    layer_norm=False,
+    fm_link=True,
+    interact_rows=2,
+    transformer_attention=True,
+)
 
 
 def ids(rows: int) -> torch.Tensor:
@@ -87,4 +114,9 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     "dlrm emb_card": (lambda: EMB_CARD.make_supernet(CONFIG, SPEC), one_hot),
     "dlrm joint": (lambda: JOINT.make_supernet(CONFIG, SPEC), one_hot),
     "dlrm joint, cat, bags": (lambda: JOINT.make_supernet(CAT, SPEC), multi_hot),
+    "nasrec full": (nasrec.net, nasrec.inputs),
+    "nasrec small": (lambda: nasrec.net(NASREC_SMALL_SHAPE), nasrec.inputs),
+    "nasrec unbalanced, links": (lambda: nasrec.net(NASREC_LINKS), nasrec.inputs),
+    "baselines": (lambda: CTR_BASELINES.make_supernet(BASELINES, SPEC), one_hot),
+    "baselines capped, bags": (lambda: CTR_BASELINES.make_supernet(CAPPED, SPEC), multi_hot),
 }

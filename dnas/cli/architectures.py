@@ -1,0 +1,203 @@
+"""``dnas architectures``: write architecture files without a search.
+
+Random ones of any space, to train as a baseline or to rank a supernet's scores against; or given
+ones: one for each option of some decisions, the other decisions as ``--set`` says.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+
+from dnas.cli.flags import ConfigFlags, early_value, parse_flags, print_config, read_config_file
+from dnas.cli.job import set_up_logging
+from dnas.cli.run import guarded
+from dnas.core import Architecture, Option, Prior, SuperNet
+from dnas.errors import ArchitectureError, ConfigError
+from dnas.spaces import SearchSpace, find_space, make_record
+from dnas.training.seeding import derive_seed, seed_everything
+
+logger = logging.getLogger(__name__)
+
+#: Draws in a row that give nothing new, after which a space is taken to have no more networks.
+_MOST_REPEATS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitecturesFlags:
+    """Which architectures to write, and where."""
+
+    search_space: str
+    """Name of the space, or package.module:SPACE."""
+    out: str
+    """Folder for the architecture files; files that are there are never overwritten."""
+    random: int = 0
+    """Draw so many different networks, as the space's prior draws candidates."""
+    seed: int = 1
+    """Of the random draws."""
+    each: tuple[str, ...] = ()
+    """Decisions of which to take every option in turn; of several, every combination."""
+    set: tuple[str, ...] = ()
+    """DECISION=OPTION for the others; a decision with a single option may be left out."""
+
+    def __post_init__(self) -> None:
+        if self.random < 0:
+            raise ConfigError(f"--random must be at least 1, but got {self.random}")
+        if bool(self.random) == bool(self.each or self.set):
+            raise ConfigError("give either --random, or --each and --set")
+        if len(set(self.each)) != len(self.each):
+            raise ConfigError(f"--each: a decision occurs twice in {self.each}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``dnas architectures``."""
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: Sequence[str]) -> int:
+    file_values = read_config_file(early_value(argv, "config"))
+    name = early_value(argv, "search_space") or file_values.get("search_space")
+    groups: dict[str, type] = {"about": ConfigFlags, "files": ArchitecturesFlags}
+    space = None
+    if name:
+        space = find_space(name)
+        groups |= {"space": space.config_class, "data": space.data_class}
+    parsed = parse_flags(
+        argv,
+        groups,
+        program="dnas architectures",
+        description="Write architecture files without a search: random ones, or given ones.",
+        file_values=file_values,
+    )
+    if space is None:
+        raise ConfigError("--search_space is required")
+    if parsed.about.print_config:
+        print_config(parsed)
+        return 0
+    set_up_logging()
+    _write(space, parsed)
+    return 0
+
+
+def _write(space: SearchSpace, parsed: Any) -> None:
+    flags: ArchitecturesFlags = parsed.files
+    seed_everything(flags.seed)
+    spec = space.prepare(parsed.data).spec
+    super_net = space.make_supernet(parsed.space, spec)
+    provenance: dict[str, Any]
+    if flags.random:
+        generator = torch.Generator().manual_seed(derive_seed(flags.seed, "architectures"))
+        drawn = different_networks(
+            super_net, space.prior(parsed.space, super_net), flags.random, generator
+        )
+        chosen = {f"{number:04d}": architecture for number, architecture in enumerate(drawn)}
+        provenance = {"kind": "random", "seed": flags.seed}
+    else:
+        chosen = given_architectures(super_net, flags.each, flags.set)
+        provenance = {"kind": "given"}
+    files = {Path(flags.out) / f"{stem}.json": found for stem, found in chosen.items()}
+    there = [str(path) for path in files if path.exists()]
+    if there:
+        raise ConfigError(
+            f"--out {flags.out}: {there[0]} exists already, and {len(there) - 1} others; give "
+            "another folder, or remove them"
+        )
+    for path, architecture in files.items():
+        make_record(
+            space, flags.search_space, parsed.space, spec, super_net, architecture, provenance
+        ).save(path)
+    logger.info("%d architectures in %s", len(files), flags.out)
+
+
+def different_networks(
+    super_net: SuperNet, prior: Prior, count: int, generator: torch.Generator
+) -> list[Architecture]:
+    """Candidates of ``prior`` in the order drawn, each network once.
+
+    Raises:
+        ConfigError: The space seems to have fewer networks.
+    """
+    found: dict[str, Architecture] = {}
+    repeats = 0
+    while len(found) < count:
+        architecture = prior.candidate(generator)
+        known = found.setdefault(super_net.canonical(architecture).id, architecture)
+        repeats = 0 if known is architecture else repeats + 1
+        if repeats == _MOST_REPEATS:
+            raise ConfigError(
+                f"--random {count}: {len(found)} different networks, and {repeats} draws that gave "
+                "no other; ask for fewer"
+            )
+    return list(found.values())
+
+
+def given_architectures(
+    super_net: SuperNet, each: Sequence[str], settings: Sequence[str]
+) -> dict[str, Architecture]:
+    """File stem -> architecture: one for each combination of the options of ``each``.
+
+    Args:
+        super_net: Says which decisions and options there are.
+        each: Decisions, ``"choice/decision"``.
+        settings: ``"choice/decision=option"`` for the others.
+
+    Returns:
+        Stems are the options, joined by ``+``; without ``each`` the architecture's id.
+
+    Raises:
+        ConfigError: A decision or an option is unknown, is given twice, or is missing.
+    """
+    options = {
+        key: [option for option in row if option is not None]
+        for choice in super_net.choices.values()
+        for key, row in zip(choice.keys, choice.options, strict=True)
+    }
+    fixed: dict[str, Option] = {key: row[0] for key, row in options.items() if len(row) == 1}
+    given: set[str] = set(each)
+    for setting in settings:
+        key, equals, text = setting.rpartition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected DECISION=OPTION")
+        if key in given:
+            raise ConfigError(f"--set {setting}: {key} is given already")
+        given.add(key)
+        fixed[key] = _option(options, key, text)
+    for key in each:
+        _options_of(options, key, "--each")
+    found: dict[str, Architecture] = {}
+    for taken in itertools.product(*(options[key] for key in each)):
+        decisions = {**fixed, **dict(zip(each, taken, strict=True))}
+        try:
+            architecture = super_net.validate(decisions)
+        except ArchitectureError as error:
+            raise ConfigError(f"{error}; say with --set DECISION=OPTION") from None
+        stem = "+".join(quote(str(option), safe="") for option in taken) or architecture.id
+        found[stem] = architecture
+    return found
+
+
+def _options_of(options: dict[str, list[Option]], key: str, flag: str) -> list[Option]:
+    if key not in options:
+        raise ConfigError(f"{flag} {key}: unknown decision; this space has {sorted(options)[:8]}")
+    return options[key]
+
+
+def _option(options: dict[str, list[Option]], key: str, text: str) -> Option:
+    """The option that is spelled ``text``."""
+    present = _options_of(options, key, "--set")
+    for option in present:
+        if str(option).lower() == text.lower():
+            return option
+    raise ConfigError(f"--set {key}={text}: no such option; the options are {present}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""NASRec, arXiv:2207.07187: blocks of operators with any connections, and shared weights."""
+
+from supernets.nasrec.config import NASRecConfig
+from supernets.nasrec.model import NASRecModel
+from supernets.nasrec.shape import Shape
+from supernets.nasrec.supernet import NASRecSuperNet
+
+__all__ = ["NASRecConfig", "NASRecModel", "NASRecSuperNet", "Shape"]

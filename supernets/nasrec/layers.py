@@ -1,0 +1,164 @@
+"""What operators are made of: linears and layer norms, as weights with a place in the supernet.
+
+A network has weights of its own sizes; the supernet has those of the largest network. The weights
+of a network *are* parts of the supernet's, so running a network inside the supernet costs what the
+network costs, and gives the same numbers: normalisation is over the chosen width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supernets.nasrec.shape import Ranges, size
+
+#: Weights by name.
+Weights = Mapping[str, Tensor]
+
+LAYER_NORM_EPS = 1e-5
+#: Parts of an axis above which they are gathered by index and not one by one.
+_MOST_PARTS = 16
+#: fvcore's price of an affine layer norm, for each element.
+NORM_OPERATIONS = 5
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One tensor of a network and its place in the supernet's tensor of the same name.
+
+    Attributes:
+        name: Of the tensor.
+        ranges: For each axis the parts that the network uses.
+        fill: Initial value; None: Xavier uniform.
+    """
+
+    name: str
+    ranges: tuple[Ranges, ...]
+    fill: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the network's tensor."""
+        return tuple(size(axis) for axis in self.ranges)
+
+    def init(self) -> Tensor:
+        """A fresh tensor."""
+        if self.fill is not None:
+            return torch.full(self.shape, self.fill)
+        tensor = torch.empty(self.shape)
+        if tensor.numel():
+            nn.init.xavier_uniform_(tensor)
+        return tensor
+
+    def take(self, whole: Tensor) -> Tensor:
+        """The network's tensor out of the supernet's; a view where the parts adjoin."""
+        for axis, ranges in enumerate(self.ranges):
+            parts = merged(ranges)
+            if len(parts) == 1:
+                whole = whole.narrow(axis, *parts[0])
+            elif len(parts) <= _MOST_PARTS:
+                whole = torch.cat([whole.narrow(axis, *part) for part in parts or ((0, 0),)], axis)
+            else:
+                places = [torch.arange(start, start + length) for start, length in parts]
+                whole = whole.index_select(axis, torch.cat(places).to(whole.device))
+        return whole
+
+    def parts(self, whole: Tensor, mine: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs of views of the same weights: in the supernet's tensor, in the network's."""
+        pairs = [(whole, mine)]
+        for axis, ranges in enumerate(self.ranges):
+            cut: list[tuple[Tensor, Tensor]] = []
+            for outer, inner in pairs:
+                begin = 0
+                for start, length in merged(ranges):
+                    place = inner.narrow(axis, begin, length)
+                    cut.append((outer.narrow(axis, start, length), place))
+                    begin += length
+            pairs = cut
+        yield from pairs
+
+
+def merged(ranges: Ranges) -> Ranges:
+    """The same places with adjoining parts as one, and without empty ones."""
+    result: list[tuple[int, int]] = []
+    for start, length in ranges:
+        if length and result and start == sum(result[-1]):
+            result[-1] = (result[-1][0], result[-1][1] + length)
+        elif length:
+            result.append((start, length))
+    return tuple(result)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``x @ weight.T + bias`` on the last axis.
+
+    Attributes:
+        name: Of its weights, a prefix.
+        rows: Outputs.
+        columns: Inputs.
+        bias: Whether there is one.
+        times: How often it is applied for one row of the batch: e on sparse inputs.
+    """
+
+    name: str
+    rows: Ranges
+    columns: Ranges
+    bias: bool
+    times: int = 1
+
+    def weights(self) -> Iterator[Weight]:
+        """Its tensors."""
+        yield Weight(f"{self.name}.weight", (self.rows, self.columns))
+        if self.bias:
+            yield Weight(f"{self.name}.bias", (self.rows,), fill=0.0)
+
+    def macs(self) -> int:
+        """Multiplications and additions for one row of the batch."""
+        return size(self.rows) * size(self.columns) * self.times
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        return F.linear(x, weights[f"{self.name}.weight"], weights.get(f"{self.name}.bias"))
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Layer norm of the last axis.
+
+    Attributes:
+        name: Of its weights, a prefix.
+        axis: The normalised width.
+        times: How often it is applied for one row of the batch.
+        scale: Initial value of its weight.
+    """
+
+    name: str
+    axis: Ranges
+    times: int = 1
+    scale: float = 1.0
+
+    def weights(self) -> Iterator[Weight]:
+        """Its tensors."""
+        yield Weight(f"{self.name}.weight", (self.axis,), fill=self.scale)
+        yield Weight(f"{self.name}.bias", (self.axis,), fill=0.0)
+
+    def operations(self) -> int:
+        """Operations for one row of the batch, as fvcore counts them."""
+        return NORM_OPERATIONS * size(self.axis) * self.times
+
+    def __call__(self, weights: Weights, x: Tensor) -> Tensor:
+        weight, bias = weights[f"{self.name}.weight"], weights[f"{self.name}.bias"]
+        return F.layer_norm(x, x.shape[-1:], weight, bias, LAYER_NORM_EPS)
+
+
+Layer = Linear | Norm
+
+
+def layer_weights(layers: Iterable[Layer]) -> Iterator[Weight]:
+    """All tensors of some layers."""
+    for layer in layers:
+        yield from layer.weights()

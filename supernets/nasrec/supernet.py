@@ -1,0 +1,182 @@
+"""The NASRec supernet, [Zhang2023nasrec]_: all operators, connections and dimensions at once.
+
+A *hard* sample is executed on slices of the weights: the chosen operators, inputs and widths, and
+nothing else. A *soft* sample (DNAS, which the paper does not do on this space) computes every
+operator at every dimension, and mixes what it gives; see :mod:`supernets.nasrec.soft`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnas.core import Architecture, Option, Sample, SuperNet
+from dnas.data.batch import Bags
+from dnas.errors import ConfigError
+from dnas.models import EmbeddingTables
+from dnas.training.optim import OptimizerClass
+from supernets.nasrec.expected_cost import expected_costs
+from supernets.nasrec.genome import Genome, everything, from_decisions, make_choices, to_decisions
+from supernets.nasrec.layers import Weight
+from supernets.nasrec.liveness import canonical_genome, decisions_with_effect
+from supernets.nasrec.model import NASRecModel, parameter_name
+from supernets.nasrec.network import Network
+from supernets.nasrec.path_step import SlicedPathStep, updates_slices
+from supernets.nasrec.shape import Shape
+from supernets.nasrec.soft import SoftNetwork
+
+_NO_MIXTURE = (
+    "gate and sum that pad their inputs (--binary_inputs=pad, --variant=released) have no mixture "
+    "of widths, so that theta cannot be trained: search with --search_algorithm=evolution, or use "
+    "--binary_inputs=project"
+)
+
+
+class NASRecSuperNet(SuperNet):
+    """All networks of a NASRec space.
+
+    Args:
+        shape: Of the space.
+        table_rows: Rows of each feature's table; ids are taken modulo these.
+    """
+
+    def __init__(self, shape: Shape, table_rows: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.table_rows = tuple(table_rows)
+        self.embeddings = EmbeddingTables(table_rows, [shape.dim] * len(table_rows), shape.dim)
+        whole = Network(shape, everything(shape), whole=True)
+        self.weights = nn.ParameterDict(
+            {parameter_name(w.name): nn.Parameter(w.init()) for w in whole.weights}
+        )
+        self.decisions = nn.ModuleDict({c.name: c for c in make_choices(shape)})
+        self._soft = None if shape.pad_inputs else SoftNetwork(shape)
+
+    # ------------------------------------------------------------------ forward
+
+    def forward(self, dense: Tensor, ids: Tensor | Bags, *, sample: Sample) -> Tensor:
+        """``(B, num_dense)`` and ``(B, F)`` ids (or Bags) to logits ``(B,)``.
+
+        Raises:
+            ConfigError: A soft sample where inputs are padded: widths have no mixture there.
+        """
+        sparse = self.embed(ids)
+        if sample.architecture is not None:
+            network = self.network(sample.architecture)
+            return network(self.slices(network.weights), dense, sparse)
+        if self._soft is None:
+            raise ConfigError(_NO_MIXTURE)
+        whole = {name.replace("/", "."): weight for name, weight in self.weights.items()}
+        return self._soft(whole, dense, sparse, sample)
+
+    def embed(self, ids: Tensor | Bags) -> Tensor:
+        """``(B, e, F)``."""
+        return self.embeddings(ids).transpose(1, 2).contiguous()
+
+    def network(self, architecture: Mapping[str, Option]) -> Network:
+        """The network of an architecture."""
+        return _network(self.shape, from_decisions(self.shape, architecture))
+
+    def slices(self, weights: Iterable[Weight]) -> dict[str, Tensor]:
+        """A network's weights, as parts of the supernet's."""
+        return {w.name: w.take(self.weights[parameter_name(w.name)]) for w in weights}
+
+    def path_step(
+        self,
+        optimizer_class: OptimizerClass,
+        lr: float,
+        init_params: Mapping[str, Any],
+        clip: float,
+        loss_function: Callable[[Tensor, Tensor], Tensor],
+        device: torch.device,
+    ) -> SlicedPathStep | None:
+        """Training of a path on slices; see ``dnas.strategies.path_step.OffersPathStep``."""
+        if not updates_slices(optimizer_class, init_params):
+            return None
+        return SlicedPathStep(self, optimizer_class, lr, init_params, clip, loss_function, device)
+
+    # ------------------------------------------------------------------ the last layer
+
+    def head_features(
+        self, dense: Tensor, ids: Tensor | Bags, *, architecture: Architecture
+    ) -> Tensor:
+        """``(B, H)`` inputs of the last linear, see ``dnas.core.head.HasHead``."""
+        network = self.network(architecture)
+        return network.features(self.slices(network.weights), dense, self.embed(ids))
+
+    def head(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
+        """``(H,)`` weight and ``()`` bias of the last linear, copies."""
+        network = self.network(architecture)
+        with torch.no_grad():
+            weights = self.slices(network.head)
+            return network.head_weight(weights)[0].clone(), weights["head.bias"][0].clone()
+
+    # ------------------------------------------------------------------ costs
+
+    def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
+        """FLOPs, parameters, those outside of tables, and those of tables, each ``(B,)``."""
+        tables = float(sum(self.table_rows) * self.shape.dim)
+        reference = next(iter(sample.weights.values()))
+        if sample.architecture is not None:
+            counted = self.network(sample.architecture).costs()
+            flops = reference.new_full((sample.batch_size,), float(counted.flops))
+            params = reference.new_full((sample.batch_size,), float(counted.params))
+        elif self._soft is None:
+            raise ConfigError(_NO_MIXTURE)
+        else:
+            flops, params = expected_costs(self.shape, self.choices, sample)
+        return {
+            "flops": flops,
+            "params": params + tables,
+            "dense_params": params,
+            "embedding_params": torch.full_like(params, tables),
+        }
+
+    # ------------------------------------------------------------------ architectures
+
+    def genome(self, architecture: Mapping[str, Option]) -> Genome:
+        """Block by block; dead parts are off."""
+        return from_decisions(self.shape, architecture)
+
+    def architecture(self, genome: Genome) -> Architecture:
+        """The other way round.
+
+        Raises:
+            ArchitectureError: It has an operator, input or width that is no option of this space.
+        """
+        return self.validate(to_decisions(self.shape, genome))
+
+    def trim(self, architecture: Architecture) -> Architecture:
+        """Drop the decisions of what does not reach the logit."""
+        keys = decisions_with_effect(self.shape, from_decisions(self.shape, architecture))
+        return Architecture({key: option for key, option in architecture.items() if key in keys})
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """One form for networks that are the same but for the numbers of their blocks."""
+        genome = canonical_genome(self.shape, from_decisions(self.shape, architecture))
+        return self.trim(Architecture(to_decisions(self.shape, genome)))
+
+    def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> NASRecModel:
+        """The plain model, without dead parts."""
+        genome = from_decisions(self.shape, self.validate(architecture))
+        model = NASRecModel(self.shape, genome, self.table_rows)
+        if inherit_weights:
+            self.copy_weights_(model)
+        return model
+
+    def copy_weights_(self, model: NASRecModel) -> None:
+        """Copy the supernet's tables and weights into a model of its space."""
+        with torch.no_grad():
+            model.embeddings.load_state_dict(self.embeddings.state_dict())
+            for name, part in self.slices(model.network.weights).items():
+                model.weights[parameter_name(name)].copy_(part)
+
+
+@lru_cache(maxsize=512)
+def _network(shape: Shape, genome: Genome) -> Network:
+    """Kept, because a candidate is run on many batches."""
+    return Network(shape, genome)
