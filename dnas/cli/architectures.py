@@ -133,8 +133,8 @@ def different_networks(
         repeats = 0 if known is architecture else repeats + 1
         if repeats == _MOST_REPEATS:
             raise ConfigError(
-                f"--random {count}: {len(found)} different networks, and {repeats} draws that gave "
-                "no other; ask for fewer"
+                f"{count} different networks were asked for, but after {len(found)} of them "
+                f"{repeats} draws gave no other; ask for fewer"
             )
     return list(found.values())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dnas.cli.architectures import different_networks
 from dnas.cli.flags import (
     ConfigFlags,
     early_value,
@@ -26,7 +27,6 @@ from dnas.cli.supernet_files import write_architectures
 from dnas.errors import ConfigError
 from dnas.runs import DRAWN
 from dnas.spaces import SearchSpace, find_space
-from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator, seed_everything
 from dnas.training.world import World
 
@@ -85,12 +85,7 @@ def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -
     super_net = space.make_supernet(parsed.space, data.spec)
     generator = make_generator(torch.device("cpu"), flags.subnet_seed, "subnets")
     prior = space.prior(parsed.space, super_net)
-    drawn = Proposals(super_net).take(flags.num_subnets, lambda _: prior.candidate(generator))
-    if len(drawn) < flags.num_subnets:
-        raise ConfigError(
-            f"--num_subnets {flags.num_subnets}: no more than {len(drawn)} different networks were "
-            f"found in {flags.search_space}; ask for fewer"
-        )
+    drawn = different_networks(super_net, prior, flags.num_subnets, generator)
     files = write_architectures(
         [RandomArchitecture(architecture) for architecture in drawn],
         folder,

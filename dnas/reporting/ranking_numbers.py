@@ -282,6 +282,7 @@ def _traits(scorer: Scorer) -> dict[str, str]:
 
 def _shown(flag: str, value: str) -> str:
     """A flag's value, with its name where the value alone says nothing."""
+    value = value.lstrip("-")  # of alternatives that are flags: {--balanced_dot, --no_balanced_dot}
     says_it = value[:1].isalpha() and value.lower() not in ("true", "false", "none")
     return value if says_it else f"{flag.rsplit('.', 1)[-1]}={value}"
 
