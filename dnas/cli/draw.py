@@ -85,7 +85,7 @@ def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -
     super_net = space.make_supernet(parsed.space, data.spec)
     generator = make_generator(torch.device("cpu"), flags.subnet_seed, "subnets")
     prior = space.prior(parsed.space, super_net)
-    drawn = different_networks(super_net, prior, flags.num_subnets, generator)
+    drawn = different_networks(super_net, prior, flags.num_subnets, generator, flag="--num_subnets")
     files = write_architectures(
         [RandomArchitecture(architecture) for architecture in drawn],
         folder,

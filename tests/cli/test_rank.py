@@ -384,7 +384,7 @@ def test_a_pipeline_is_no_study(study, capsys):
 
 def test_a_space_that_is_too_small_fails_the_draw(study, capsys):
     assert study.rank("--no_report", "--retries=crashed=0", subnets=257) == 1
-    assert "after 256 of them" in capsys.readouterr().out
+    assert "--num_subnets 257: 256 different networks" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_is_not_scored(done, tmp_path, capsys):
