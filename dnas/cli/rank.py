@@ -140,7 +140,8 @@ def plan_study(
                 f"--save_metrics_param={SAVE_METRICS_PARAM}",
             ),
             settings=tuple(
-                (f"space.{key}", str(value)) for key, value in differing[name, space].items()
+                (f"space.{key}", str(value).lower() if isinstance(value, bool) else str(value))
+                for key, value in differing[name, space].items()
             ),
         )
         for name, space in settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,15 +33,19 @@ def draw_scatter(scorers: Sequence[Scorer], how: str, title: str) -> Figure:
         how: For the title.
         title: What is shown.
     """
-    columns = min(len(scorers), _MOST_COLUMNS)
+    columns = _num_columns(scorers)
     rows = -(-len(scorers) // columns)
     figure = new_figure(max(_PANEL_IN * columns, 4.6) + 0.4, _PANEL_IN * rows + 0.6)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for axes in panels.flat[len(scorers) :]:
         axes.set_visible(False)
-    for scorer, axes in zip(scorers, panels.flat, strict=False):
-        top = highest_shown(scorer.scores.ravel())
-        for scores, color in zip(scorer.scores, _colors(len(scorer.scores)), strict=True):
+    repeated = any(len(scorer.scores) > 1 for scorer in scorers)
+    for number, (scorer, axes) in enumerate(zip(scorers, panels.flat, strict=False)):
+        # Supernets of several seeds differ in level, which would hide the order that each gives.
+        level = scorer.scores.mean(1, keepdims=True) if repeated else 0.0
+        shown = scorer.scores - level
+        top = highest_shown(shown.ravel())
+        for scores, color in zip(shown, _colors(len(shown)), strict=True):
             above = scores > top
             axes.scatter(
                 scorer.truth[~above], scores[~above], s=16, alpha=0.7, color=color, linewidths=0
@@ -54,15 +59,16 @@ def draw_scatter(scorers: Sequence[Scorer], how: str, title: str) -> Figure:
             for f in (kendall_tau_b, pearson)
         )
         axes.set_title(
-            f"{shorten(scorer.label, 42)}\nPearson {_signed(rho)}, Kendall {_signed(tau)}",
+            f"{textwrap.fill(scorer.label, 40)}\nPearson {_signed(rho)}, Kendall {_signed(tau)}",
             fontsize=8.5,
         )
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=7, labelbottom=number + columns >= len(scorers))
         axes.ticklabel_format(useOffset=False)
         axes.locator_params(nbins=5)
         axes.grid(alpha=0.25)
     figure.supxlabel("log loss, trained from scratch (ground truth)", fontsize=9)
-    figure.supylabel(f"log loss with shared weights, {HOW_NAMES[how]}", fontsize=9)
+    minus = ", minus each supernet's mean" if repeated else ""
+    figure.supylabel(f"log loss with shared weights, {HOW_NAMES[how]}{minus}", fontsize=9)
     figure.suptitle(shorten(title, 90), fontsize=10)
     return figure
 
@@ -87,7 +93,8 @@ def draw_correlations(table: pd.DataFrame, labels: Sequence[str], noise: pd.Data
             if not here.any():
                 continue
             y = np.array([names.index(label) for label in np.asarray(labels)[here]], dtype=float)
-            y += 0.13 if how == AS_IS else -0.13
+            if table["how"].nunique() > 1:
+                y += -0.13 if how == AS_IS else 0.13
             x, low, high = (table.loc[here, name + end].to_numpy() for end in ("", "_low", "_high"))
             axes.errorbar(
                 x, y, xerr=np.nan_to_num(np.abs([x - low, high - x])), fmt="os"[position],
@@ -95,11 +102,12 @@ def draw_correlations(table: pd.DataFrame, labels: Sequence[str], noise: pd.Data
                 label=HOW_NAMES[how],
             )  # fmt: skip
         for number, (_, row) in enumerate(noise.iterrows()):
+            where = f" ({row['setting']})" if row["setting"] else ""
             if math.isfinite(row[name]):
                 axes.axvline(
                     row[name], color="#444444", linestyle=("--", ":", "-.")[number % 3],
                     linewidth=1.0,
-                    label=" ".join(filter(None, ("two trainings agree", row["setting"]))),
+                    label=f"two trainings agree{where}",
                 )  # fmt: skip
         axes.axvline(0.0, color="black", linewidth=0.6)
         axes.set_xlabel(f"{text} with ground truth (95 % interval)", fontsize=9)
@@ -110,6 +118,14 @@ def draw_correlations(table: pd.DataFrame, labels: Sequence[str], noise: pd.Data
     handles, texts = axes.get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
+
+
+def _num_columns(scorers: Sequence[Scorer]) -> int:
+    """A row of panels for each setting of the space, where that makes rows of equal length."""
+    first = sum(scorer.setting == scorers[0].setting for scorer in scorers)
+    if 1 < first <= _MOST_COLUMNS and len(scorers) % first == 0:
+        return first
+    return min(len(scorers), _MOST_COLUMNS)
 
 
 def _colors(count: int) -> list[str]:

@@ -94,9 +94,9 @@ def scores_frame(run: RunFolder, truths: pd.DataFrame) -> pd.DataFrame:
             "scored": record.id,
             **_settings(supernet, SUPERNET_PREFIX),
             **{
-                SCORING_PREFIX + name: value
-                for name, value in mapping(record.job.get("settings")).items()
-                if not name.startswith(SUPERNET_PREFIX)
+                name: value
+                for name, value in _settings(record, SCORING_PREFIX).items()
+                if not name.startswith(SCORING_PREFIX + SUPERNET_PREFIX)
             },
             "supernet_seconds": number(mapping(supernet.result).get("seconds")),
         }
@@ -165,7 +165,10 @@ def _supernet_of(record: JobRecord) -> str:
 
 
 def _settings(record: JobRecord, prefix: str) -> dict[str, str]:
-    return {f"{prefix}{k}": str(v) for k, v in mapping(record.job.get("settings")).items()}
+    """What braces chose; the alternatives ``--flag`` and ``--no_flag`` read ``true``, ``false``."""
+    chosen = {str(name): str(v) for name, v in mapping(record.job.get("settings")).items()}
+    switches = {f"--{name}": "true" for name in chosen} | {f"--no_{n}": "false" for n in chosen}
+    return {prefix + name: switches.get(value, value) for name, value in chosen.items()}
 
 
 def _numeric(text: str) -> tuple[float, str]:

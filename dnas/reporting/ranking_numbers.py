@@ -65,7 +65,8 @@ class Scorer:
     def label(self) -> str:
         """Its settings for people, without how it scores."""
         # The setting of the space is one of the flags, unless it came from a file of flags.
-        return ", ".join(_shown(k, v) for k, v in self.settings.items()) or self.setting or "all"
+        shown = ", ".join(_shown(k, v) for k, v in self.settings.items() if v)
+        return shown or self.setting or "all"
 
     def correlation(self, name: str) -> Statistic:
         """Mean correlation over its supernets, as a function of how often subnets count."""
@@ -171,6 +172,8 @@ def differences_frame(scorers: Sequence[Scorer]) -> pd.DataFrame:
         differing = [name for name in first if first[name] != second.get(name)]
         if len(differing) != 1:
             continue
+        if differing == [_HOW]:  # what fine-tuning adds
+            one, other, first, second = other, one, second, first
         common = sorted(set(one.subnets) & set(other.subnets))
         if len(common) < FEWEST:
             continue
@@ -282,7 +285,6 @@ def _traits(scorer: Scorer) -> dict[str, str]:
 
 def _shown(flag: str, value: str) -> str:
     """A flag's value, with its name where the value alone says nothing."""
-    value = value.lstrip("-")  # of alternatives that are flags: {--balanced_dot, --no_balanced_dot}
     says_it = value[:1].isalpha() and value.lower() not in ("true", "false", "none")
     return value if says_it else f"{flag.rsplit('.', 1)[-1]}={value}"
 

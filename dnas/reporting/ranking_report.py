@@ -148,13 +148,18 @@ def _ground_truth(asked: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) 
             continue
         lines.append(
             f"  - two trainings of the same subnets agree by ρ {_with(row, 'pearson')}, "
-            f"τ {_with(row, 'kendall')}: the losses of subnets differ by {row['spread']:.2g} "
-            f"(standard deviation), those of trainings of one subnet by {row['noise']:.2g}"
+            f"τ {_with(row, 'kendall')}; standard deviation of the losses of subnets "
+            f"{row['spread']:.2g}, of the trainings of one subnet {row['noise']:.2g}"
         )
+        if not row["pearson_low"] > 0:
+            lines.append(
+                "  - CAUTION: it is not shown that they agree at all, so what follows is mostly "
+                "noise: train longer, on more rows, or with more seeds"
+            )
         lines.append(
             "  - a score as noisy as one training cannot be expected to do better than that with "
             "one training; one without any error would correlate with the mean of "
-            f"{int(row['trainings'])} by ρ {_number(row['pearson_attainable'])}, about "
+            f"{int(row['trainings'])} by about ρ {_number(row['pearson_attainable'])}, "
             f"τ {_number(row['kendall_attainable'])}"
         )
     lines.append(f"- training them took {duration(seconds)} of jobs")

@@ -103,8 +103,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
 def test_every_subnet_is_trained_in_every_setting_and_scored_by_every_supernet(done):
     drawn = done.jobs("drawn")
     assert [job["settings"] for job in drawn] == [
-        {"space.doubled": "True"},
-        {"space.doubled": "False"},
+        {"space.doubled": "true"},
+        {"space.doubled": "false"},
     ]
     names = [sorted(done.run.glob(f"drawn/{job['id']}/architectures/*.json")) for job in drawn]
     assert [len(files) for files in names] == [4, 4]
@@ -188,7 +188,7 @@ def test_the_report_correlates_the_scores_with_the_mean_truth(done):
     noise = pd.read_csv(folder / "noise.csv")
     assert list(noise["trainings"]) == [2, 2]
     one, two = (
-        truths[(truths["setting"] == "doubled=True") & (truths["seed"] == s)]["truth"]
+        truths[(truths["setting"] == "doubled=true") & (truths["seed"] == s)]["truth"]
         for s in (1, 2)
     )
     assert noise["pearson"][0] == pytest.approx(float(pearson(one, two)))
@@ -307,8 +307,8 @@ def test_a_study_whose_manager_is_killed_ends_as_if_nothing_had_happened(done, s
     tables = []
     for run in (study.run, done.run):
         truths, scores = (pd.read_csv(run / "ranking" / f"{n}.csv") for n in ("truths", "scores"))
-        truths = truths[(truths["seed"] == 1) & (truths["setting"] != "doubled=True")]
-        scores = scores[scores["setting"] != "doubled=True"]
+        truths = truths[(truths["seed"] == 1) & (truths["setting"] != "doubled=true")]
+        scores = scores[scores["setting"] != "doubled=true"]
         tables.append(
             (
                 truths[["file", "canonical_id", "truth"]].reset_index(drop=True),

@@ -150,14 +150,14 @@ def test_differences_are_of_subnets_that_both_have(study):
     table = differences_frame(scorers_of(frames(study)[1]))
     assert list(zip(table["differs"], table["first"], table["second"], table["subnets"],
                     strict=True)) == [
-        ("how", "as_is", "finetuned", 5),
-        ("how", "as_is", "finetuned", 4),
+        ("how", "finetuned", "as_is", 5),
+        ("how", "finetuned", "as_is", 4),
         ("supernet.paths", "any", "one", 5),
         ("supernet.paths", "any", "one", 4),
     ]  # fmt: skip
     tau = 8 / math.sqrt(10 * 8)
     assert table["kendall"][2] == pytest.approx(2 * tau)
-    assert table["kendall"][0] == pytest.approx(2 / math.sqrt(10 * 8))
+    assert table["kendall"][0] == pytest.approx(-2 / math.sqrt(10 * 8))
 
 
 def test_supernets_that_differ_in_their_seed_are_one_scorer(study):
@@ -214,3 +214,18 @@ def test_a_study_that_is_not_finished_is_reported_as_far_as_it_is(tmp_path):
 def test_other_runs_are_no_study(tmp_path):
     with pytest.raises(JobError, match="not a study of rank correlation"):
         make_ranking_report(RunFolder(tmp_path))
+
+
+def test_flags_that_are_there_or_not_are_true_or_false(study):
+    study.score("4", {"flag": "--flag"}, as_is=[0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    study.score("5", {"flag": "--no_flag"}, as_is=[0.5, 0.6, 0.7, 0.9, 0.8, 1.0])
+    labels = [scorer.label for scorer in scorers_of(frames(study)[1])]
+    assert labels[-2:] == ["flag=true", "flag=false"]
+
+
+def test_noise_that_hides_every_order_is_said(tmp_path):
+    made = FakeStudy(tmp_path / "fake")
+    made.draw()
+    made.train({1: TRUTH[1], 2: [0.46, 0.41, 0.45, 0.42, 0.44, 0.43]})
+    made.score("0", {}, as_is=[0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert "CAUTION: it is not shown that they agree at all" in make_ranking_report(made.run)
