@@ -225,7 +225,9 @@ class FollowingJobs:
         files = job.folder.architecture_files()
         if not files:
             raise JobError(f"it succeeded but left no architecture in {job.folder.architectures}")
-        found = {canonical_id_of(file): file for file in reversed(files)}
+        found: dict[str, Path] = {}
+        for file in files:
+            found.setdefault(canonical_id_of(file), file)
         return [
             replace(
                 template,
@@ -233,7 +235,7 @@ class FollowingJobs:
                 architecture=str(file.absolute()),
                 canonical_id=canonical_id,
             )
-            for canonical_id, file in reversed(found.items())
+            for canonical_id, file in found.items()
             for template in self._study.subnets
         ]
 

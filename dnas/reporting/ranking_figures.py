@@ -67,7 +67,7 @@ def draw_scatter(scorers: Sequence[Scorer], how: str, title: str) -> Figure:
         axes.locator_params(nbins=5)
         axes.grid(alpha=0.25)
     figure.supxlabel("log loss, trained from scratch (ground truth)", fontsize=9)
-    minus = ", minus each supernet's mean" if repeated else ""
+    minus = ",\nminus each supernet's mean" if repeated else ""
     figure.supylabel(f"log loss with shared weights, {HOW_NAMES[how]}{minus}", fontsize=9)
     figure.suptitle(shorten(title, 90), fontsize=10)
     return figure
@@ -82,7 +82,7 @@ def draw_correlations(table: pd.DataFrame, labels: Sequence[str], noise: pd.Data
         noise: As from ``noise_frame``.
     """
     names = list(dict.fromkeys(labels))
-    figure = new_figure(9.5, 1.6 + 0.42 * len(names))
+    figure = new_figure(9.5, 1.6 + 0.48 * len(names))
     for axes, (name, text) in zip(
         figure.subplots(1, 2, sharey=True),
         (("pearson", "Pearson ρ"), ("kendall", "Kendall τ-b")),
@@ -113,7 +113,7 @@ def draw_correlations(table: pd.DataFrame, labels: Sequence[str], noise: pd.Data
         axes.set_xlabel(f"{text} with ground truth (95 % interval)", fontsize=9)
         axes.grid(axis="x", alpha=0.25)
         axes.tick_params(labelsize=8)
-    axes.set_yticks(range(len(names)), [shorten(label, 48) for label in names])
+    axes.set_yticks(range(len(names)), [textwrap.fill(label, 36) for label in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     handles, texts = axes.get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=4, fontsize=8, frameon=False)

@@ -292,14 +292,13 @@ def test_a_study_whose_manager_is_killed_ends_as_if_nothing_had_happened(done, s
     )
     words = [sys.executable, "-m", "dnas.cli.main", "rank", *study.words("--no_live")]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    for pattern, count in (("supernet/*/attempt.1.json", 1), ("sampled/*/result.json", 1)):
-        manager = subprocess.Popen(words, **quiet)
-        deadline = time.monotonic() + 60
-        while len(list(study.run.glob(pattern))) < count:
-            assert time.monotonic() < deadline, f"never {count} {pattern}"
-            time.sleep(0.02)
-        manager.kill()
-        manager.wait()
+    manager = subprocess.Popen(words, **quiet)
+    deadline = time.monotonic() + 120
+    while not list(study.run.glob("sampled/*/result.json")):
+        assert time.monotonic() < deadline, "no subnet was trained"
+        time.sleep(0.02)
+    manager.kill()
+    manager.wait()
     assert subprocess.run(words, check=False, **quiet).returncode == 0
     counts = {kind: len(study.jobs(kind)) for kind in ("drawn", "supernet", "sampled", "scored")}
     assert counts == {"drawn": 1, "supernet": 2, "sampled": 4, "scored": 2}
