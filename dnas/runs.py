@@ -8,7 +8,10 @@
                        architectures/*.json result.json
       sampled/<job>/   job.json status.json stdout.log metrics.jsonl checkpoint.pt
                        model.safetensors result.json
-      results.csv pareto.csv statistics.csv failures.csv summary.txt figures/
+      choice.json      which of them was chosen
+      final/<job>/     the chosen one, trained as the final model; files as in sampled
+      results.csv pareto.csv statistics.csv complexity.csv cdf.csv failures.csv summary.txt
+      figures/
 
 and in a study of rank correlation (docs/ranking.md) also::
 
@@ -26,6 +29,7 @@ from pathlib import Path
 #: The kinds of job, which are also the names of their folders.
 SUPERNET = "supernet"
 SAMPLED = "sampled"
+FINAL = "final"
 #: Those of a study of rank correlation only: random subnets, and their scores in a supernet.
 DRAWN = "drawn"
 SCORED = "scored"
@@ -148,6 +152,11 @@ class RunFolder:
         return self.path / "status.json"
 
     @property
+    def choice(self) -> Path:
+        """Which sampled architectures were chosen for the final stage, and by what."""
+        return self.path / "choice.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the live manager."""
         return self.path / "manager.lock"
@@ -176,6 +185,16 @@ class RunFolder:
     def statistics(self) -> Path:
         """Min, mean, median, max in the manner of the paper's Tables III-V."""
         return self.path / "statistics.csv"
+
+    @property
+    def complexity(self) -> Path:
+        """Loss, operations and parameters of each architecture, as in NASRec's Table 5."""
+        return self.path / "complexity.csv"
+
+    @property
+    def distribution(self) -> Path:
+        """Cumulative distribution of the validation loss, as in NASRec's Figure 5."""
+        return self.path / "cdf.csv"
 
     @property
     def failures(self) -> Path:

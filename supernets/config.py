@@ -30,6 +30,9 @@ class DLRMSpaceConfig:
     """Embedding dimensions to choose from; the largest is the backbone's D."""
     cardinality_options: tuple[str, ...] = ("1.0", "0.1", "0.01", "0.001")
     """Rows to choose from: fractions of a feature's ids (0.1), or numbers (1000)."""
+    max_embedding_rows: int = 0
+    """Most rows of a feature's table, where rows are not searched; ids beyond share rows. 0: none.
+    A final model may lift it (train_sampled.py --space_overrides)."""
     feature_options: str | None = None
     """JSON file with own option lists: {"dims": {feature: [8, 16]}, "rows": {feature: ["0.1"]}}."""
     arch_interaction_op: Literal["dot", "cat"] = "dot"
@@ -51,6 +54,11 @@ class DLRMSpaceConfig:
         for name in ("embedding_dimension", "mlp_bottom_layers", "mlp_top_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        if self.max_embedding_rows < 0:
+            raise ConfigError(
+                f"--max_embedding_rows must be positive, or 0 for no cap, but got "
+                f"{self.max_embedding_rows}"
+            )
         if self.arch_interaction_itself and self.arch_interaction_op == "cat":
             raise ConfigError("--arch_interaction_itself has no meaning with interaction cat")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from dnas.core import Architecture
 from dnas.data import DataConfig, DataSpec, prepare
-from dnas.models import DLRM, MLP, make_interaction
+from dnas.errors import ConfigError
+from dnas.models import DLRM, MLP, capped_rows, make_interaction
 from dnas.models.dlrm import chain
 from dnas.spaces import Prepared, SearchSpace, register
 from dnas.training.task import CLICKS
@@ -56,7 +57,13 @@ class DLRMSpace(SearchSpace):
             if dims is not None
             else config.embedding_dimension
         )
-        embeddings = EmbeddingSuperNet(counts, dim, rows=rows, dims=dims)
+        if rows is not None and config.max_embedding_rows:
+            raise ConfigError(
+                f"--max_embedding_rows {config.max_embedding_rows}: search space {self.name} "
+                "chooses the rows of each table itself; limit them by --cardinality_options"
+            )
+        tables = capped_rows(counts, config.max_embedding_rows)
+        embeddings = EmbeddingSuperNet(tables, dim, rows=rows, dims=dims)
         width = make_interaction(
             config.arch_interaction_op,
             len(counts) + 1,

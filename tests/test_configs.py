@@ -16,6 +16,7 @@ from supernets.baselines import MODELS
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCHES = sorted(CONFIGS.glob("*_dnas_search"))
 SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
+FINAL = sorted(CONFIGS.glob("*_final_search"))
 STUDIES = sorted(path.name.removesuffix("_supernets") for path in CONFIGS.glob("*_supernets"))
 BASELINES = sorted(CONFIGS.glob("*_baselines"))
 
@@ -41,7 +42,9 @@ def test_every_search_config_has_a_second_stage(path):
     assert any((CONFIGS / f"{name}_sampled_search").exists() for name in (stem, *shared))
 
 
-@pytest.mark.parametrize("path", [*SEARCHES, *SAMPLED, *BASELINES], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*SEARCHES, *SAMPLED, *FINAL, *BASELINES], ids=lambda path: path.name
+)
 def test_configs_say_first_what_they_are(path):
     assert path.read_text(encoding="utf-8").startswith("# ")
 
@@ -51,6 +54,14 @@ def test_sampled_configs_train_sampled_architectures(path):
     config = load_config(path)
     assert config.wants_architecture
     assert len(expand(config)) == config.num_jobs
+
+
+@pytest.mark.parametrize("path", FINAL, ids=lambda path: path.name)
+def test_final_configs_train_the_best_architecture_and_test_it(path):
+    config = load_config(path)
+    assert config.kind == "final"
+    assert all("--check_test_set_performance" in job.argv for job in expand(config))
+    assert (CONFIGS / path.name.replace("_final_", "_sampled_")).exists()
 
 
 @pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.name)

@@ -28,6 +28,7 @@ COMMANDS = {
         "write architecture files without a search: random or given ones",
     ),
     "report": ("dnas.cli.report:main", "tables and pictures of a run, finished or not"),
+    "autoctr": ("dnas.cli.autoctr:main", "write the text files that AutoCTR and NASRec train on"),
 }
 
 

@@ -1,4 +1,4 @@
-"""``run_dnas_pipeline.py``: supernets, then what they sampled, then the report."""
+"""``run_dnas_pipeline.py``: supernets, what they sampled, the best of it, and the report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from dnas.errors import ConfigError, DnasError
 from dnas.files import read_json
 from dnas.jobs.config import expand, load_config, template_hash
 from dnas.jobs.experiment import check_experiment_id
+from dnas.jobs.job import KINDS
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.pipeline import load_pair, run_pipeline, slot_pool
+from dnas.jobs.pipeline import load_stages, run_pipeline, slot_pool
 from dnas.jobs.table import job_table
-from dnas.runs import SAMPLED, SUPERNET, RunFolder
+from dnas.runs import RunFolder
 
 QUICKSTART_ID = "quickstart"
 QUICKSTART_CONFIGS = ("quickstart_dnas_search", "quickstart_sampled_search")
@@ -28,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``run_dnas_pipeline.py``; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="run_dnas_pipeline.py",
-        description="Train supernets, train what they sampled, and report. Without configs it runs "
-        "the quick start. Started again with the same experiment id, it goes on where it was.",
+        description="Train supernets, train what they sampled, train the best of it as the final "
+        "model if there is a third config, and report. Without configs it runs the quick start. "
+        "Started again with the same experiment id, it goes on where it was.",
         allow_abbrev=False,
     )
     parser.add_argument("dnas_config", metavar="DNAS_CONFIG", nargs="?", help="supernets' config")
@@ -37,8 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sampled_config", metavar="SAMPLED_CONFIG", nargs="?", help="sampled architectures' config"
     )
     parser.add_argument(
+        "final_config",
+        metavar="FINAL_CONFIG",
+        nargs="?",
+        help="final models' config: when all sampled jobs are over, the best architecture by "
+        "validation is trained by these jobs",
+    )
+    parser.add_argument(
         "--experiment_id",
-        help="name of the run folder; default: from the configs' name and content",
+        help="name of the run folder; default: from name and content of the first two configs",
     )
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
@@ -57,7 +66,7 @@ def _pipeline(options: argparse.Namespace) -> int:
     )
     run = RunFolder(Path(options.runs_dir) / experiment_id)
     executor = executor_of(options, run, policy)
-    configs = load_pair(dnas_config, sampled_config, executor)
+    configs = load_stages(dnas_config, sampled_config, options.final_config, executor)
     if options.dry_run:
         specs = {kind: expand(config, kind) for kind, config in configs.items()}
         slots = slot_pool(configs, executor, max_submitted_of(options))
@@ -67,7 +76,7 @@ def _pipeline(options: argparse.Namespace) -> int:
         sys.stdout.write(
             f"The quick start has been run: its results are in {run.path}.\n"
             f"To run it again, give another name: --experiment_id {experiment_id}2\n"
-            "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG\n"
+            "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG [FINAL_CONFIG]\n"
         )
         return 0
     with live_view(run, wanted=wants_view(options)) as show:
@@ -76,6 +85,7 @@ def _pipeline(options: argparse.Namespace) -> int:
             sampled_config,
             experiment_id,
             options.runs_dir,
+            final_config=options.final_config,
             executor=executor,
             policy=policy,
             max_submitted=max_submitted_of(options),
@@ -105,7 +115,10 @@ def _configs(options: argparse.Namespace) -> tuple[Path, Path, bool]:
 
 
 def _default_id(dnas_config: Path, sampled_config: Path) -> str:
-    """A readable name and a hash of both job lists: the same command goes on with its own run."""
+    """A readable name and a hash of both job lists: the same command goes on with its own run.
+
+    A final stage is not in it, so that one can be added to a run that has none yet.
+    """
     stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in dnas_config.name)
     hashes = "".join(template_hash(load_config(path))[:4] for path in (dnas_config, sampled_config))
     return f"{stem.lstrip('._=+-')[:80]}-{hashes}".lstrip("-")
@@ -117,7 +130,7 @@ def _is_finished(run: RunFolder) -> bool:
 
 def _report(run: RunFolder, outcome: Outcome) -> Outcome:
     """Make the report for whatever succeeded; a report that fails does not undo the training."""
-    if outcome.num(SUPERNET) + outcome.num(SAMPLED) == 0 or outcome.state == "interrupted":
+    if not any(outcome.num(kind) for kind in KINDS) or outcome.state == "interrupted":
         return outcome
     # Not at the top: it brings pandas and matplotlib, and the queue must start at once.
     from dnas.reporting import make_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.runs import SAMPLED, JobFolder
-from dnas.spaces import SearchSpace, find_space, space_config
+from dnas.spaces import SearchSpace, costs_of, find_space, overridden, space_config
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
@@ -76,6 +76,9 @@ class TrainFlags:
     """Evaluations without improvement after which to stop; 0: never."""
     check_test_set_performance: bool = False
     """Evaluate the best epoch on the test set, once. Without it the test set is not read."""
+    space_overrides: tuple[str, ...] = ()
+    """Fields of the search space's configuration to replace, each NAME=VALUE: the architecture is
+    built in the configuration of its search but for these, e.g. max_embedding_rows=0."""
     warm_start: str | None = None
     """Start from a trained supernet's weights: a supernet.safetensors file, or the word supernet
     for the one beside the architecture's folder (search with --save_supernet_weights)."""
@@ -121,6 +124,10 @@ def _main(argv: Sequence[str]) -> int:
     if parsed.about.print_config:
         print_config(parsed)
         return 0
+    if parsed.training.space_overrides:
+        _config(
+            space, record, parsed.training
+        )  # mistakes are of the command, before there is a job
     return run_job(
         parsed.job,
         SAMPLED,
@@ -142,6 +149,10 @@ def run_training(
             f"{flags.sampled_arch} was searched on other data: "
             f"{_difference(record.data_spec, found)}; give the data flags of the search"
         )
+    if flags.space_overrides:
+        config = _config(space, record, flags)
+        costs = costs_of(space, config, data.spec, record.architecture)
+        record = replace(record, space_config=asdict(config), costs=costs)
     seed_everything(job.seed)
     model = _model(space, record, flags, data.spec)
 
@@ -181,13 +192,18 @@ def run_training(
         log_every_steps=flags.log_every_steps,
         divergence_factor=flags.divergence_factor,
         should_stop=stop,
-        fingerprint={"architecture": record.architecture.id, "seed": job.seed},
+        fingerprint={
+            "architecture": record.architecture.id,
+            "seed": job.seed,
+            **({"space_overrides": list(flags.space_overrides)} if flags.space_overrides else {}),
+        },
         world=world,
     )
     result = trainer.train()
     return {
         "search_space": record.space,
         "architecture": record.to_json(),
+        "selection": {"metric": space.task.selection, "maximize": space.task.maximize},
         "epochs": [
             {"epoch": e.epoch, "train_loss": e.train_loss, "validation": dict(e.validation)}
             for e in result.epochs
@@ -198,6 +214,12 @@ def run_training(
         "costs": {**record.costs, "params": float(count_params(model))},
         "data": dict(data.record),
     }
+
+
+def _config(space: SearchSpace, record: ArchitectureRecord, flags: TrainFlags) -> Any:
+    """The configuration of the architecture's search, with what is to be replaced."""
+    config = space_config(space, record.space_config, flags.sampled_arch)
+    return overridden(config, flags.space_overrides)
 
 
 def _model(
@@ -211,7 +233,10 @@ def _model(
     if flags.warm_start == "supernet":
         weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
     super_net = space.make_supernet(config, spec)
-    load_supernet(super_net, weights, "--warm_start")
+    flag = "--warm_start"
+    if flags.space_overrides:  # with which it may be another supernet, that the weights do not fit
+        flag = f"--space_overrides {' '.join(flags.space_overrides)} with {flag}"
+    load_supernet(super_net, weights, flag)
     with torch.no_grad():
         return super_net.build(record.architecture, inherit_weights=True)
 

@@ -12,14 +12,15 @@ from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, polic
 from dnas.cli.run import guarded
 from dnas.cli.view import live_view
 from dnas.errors import JobError
-from dnas.jobs.config import SAMPLED_ARCH_PARAM, load_config
+from dnas.jobs.config import BEST_ARCH_PARAM, SAMPLED_ARCH_PARAM, TuningConfig, load_config
 from dnas.jobs.experiment import check_experiment_id, record_experiment
+from dnas.jobs.final import FinalJobs
 from dnas.jobs.job import Job, JobSpec, State
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
 from dnas.jobs.table import job_table
-from dnas.runs import SAMPLED, SUPERNET, RunFolder
+from dnas.runs import FINAL, SAMPLED, SUPERNET, RunFolder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
     parser.add_argument(
         "--kind",
-        choices=(SUPERNET, SAMPLED),
-        help="what the jobs train; default: sampled if the script is train_sampled.py or the "
-        f"config has {SAMPLED_ARCH_PARAM}, else supernet",
+        choices=(SUPERNET, SAMPLED, FINAL),
+        help=f"what the jobs train; default: final if the config has {BEST_ARCH_PARAM}, sampled "
+        f"if it has {SAMPLED_ARCH_PARAM} or the script is train_sampled.py, else supernet",
     )
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
     add_queue_flags(parser)
@@ -67,7 +68,9 @@ def _tune(options: argparse.Namespace) -> int:
         ) as manager,
     ):
         record_experiment(run, experiment_id, configs)
-        if config.wants_architecture:
+        if config.wants_architecture and kind == FINAL:
+            specs = _for_best_architectures(run, config, manager)
+        elif config.wants_architecture:
             specs = _for_sampled_architectures(run, specs, manager.earlier_jobs)
         manager.add(specs)
         outcome = manager.run()
@@ -88,6 +91,26 @@ def _for_sampled_architectures(
             f"this experiment id first, or both with run_dnas_pipeline.py ({SAMPLED} follows)"
         )
     return [spec for job in done for spec in sampled.from_folder(job.folder)]
+
+
+def _for_best_architectures(
+    run: RunFolder, config: TuningConfig, manager: Manager
+) -> list[JobSpec]:
+    """The jobs of a final stage's config, for the best architectures that this run has trained."""
+    jobs = [job for job in manager.earlier_jobs if job.kind != FINAL]
+    going_on = [f"{job.kind}/{job.id}" for job in jobs if not job.state.ended]
+    if going_on or not any(job.kind == SAMPLED for job in jobs):
+        what = (
+            f"{len(going_on)} jobs are not over yet ({', '.join(going_on[:3])}, ...)"
+            if going_on
+            else f"there is no job in {run.path / SAMPLED}"
+        )
+        raise JobError(
+            f"{run.path}: {BEST_ARCH_PARAM} stands for the best of the architectures that this "
+            f"experiment has trained, but {what}; run the earlier stages' configs with this "
+            "experiment id first, or all of them with run_dnas_pipeline.py"
+        )
+    return FinalJobs(run, config).after(jobs, manager.note)
 
 
 def conclude(outcome: Outcome) -> int:

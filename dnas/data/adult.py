@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dnas.data.config import DataConfig
 from dnas.data.file_source import BLOCK_BYTES, FileSource
-from dnas.data.layout import DenseRule, IdRule, Layout
+from dnas.data.layout import DenseRule, Layout, id_rule
 from dnas.data.raw_files import resolve
 from dnas.data.store import PART_CODES
 from dnas.data.store_writer import hash_files
@@ -76,7 +76,7 @@ def adult_source(config: DataConfig, *, block_bytes: int = BLOCK_BYTES) -> FileS
         files=tuple(files),
         layout=LAYOUT,
         rule=DenseRule(config.transform, config.dense_missing),
-        ids=IdRule(config.ids, config.max_ind_range, config.min_count),
+        ids=id_rule(config),
         names=COLUMNS,
         file_parts=(PART_CODES["train"], PART_CODES["test"]),
         on_bad_row=config.on_bad_row,

@@ -40,11 +40,13 @@ class BadRowPolicy:
 
     Attributes:
         mode: "error" or "skip".
+        advice: What to do about an error.
         count: Rows reported so far.
         examples: The first few of them, as "file:line: reason".
     """
 
     mode: Literal["error", "skip"] = "error"
+    advice: str = "mend the file, or use --on_bad_row=skip"
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -57,7 +59,7 @@ class BadRowPolicy:
         for row in sorted(rows):
             text = f"{path}:{row.line}: {row.reason}"
             if self.mode == "error":
-                raise DataError(f"{text}; mend the file, or use --on_bad_row=skip")
+                raise DataError(f"{text}; {self.advice}")
             self.count += 1
             if len(self.examples) < EXAMPLES:
                 self.examples.append(text)

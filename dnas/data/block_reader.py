@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from dnas.data.ahead import Ahead
 from dnas.data.columns import Block, convert
+from dnas.data.file_source import JOINED
+from dnas.data.frames import to_frame
 from dnas.data.kernels import PADDING
 from dnas.data.layout import DenseRule, Layout
 from dnas.data.plain_rows import PlainReader, PlainRows
 from dnas.data.records import Lines, TextFormat, split_plain
 from dnas.data.text import Blanks, Records, check, read_lines, read_records
+from dnas.data.user_profile import UserProfile
 from dnas.data.vocabulary import hash_ids
-from dnas.errors import DataError
 
 
 class BlockReader:
@@ -33,6 +34,7 @@ class BlockReader:
         layout: What the columns are.
         rule: The transform of numbers.
         buckets: Of hashed ids, which are made here where that is faster; None: there are none.
+        profile: What has the columns of the layout that the file has not, or None.
     """
 
     def __init__(
@@ -43,9 +45,13 @@ class BlockReader:
         layout: Layout,
         rule: DenseRule,
         buckets: int | None = None,
+        profile: UserProfile | None = None,
     ) -> None:
         self._path, self._names, self._text = path, names, text
         self._layout, self._rule, self._buckets = layout, rule, buckets
+        self._profile = profile
+        joined = JOINED if profile is not None else ()
+        self._columns = [name for name in layout.used if name not in joined]
         self._plain: PlainReader | None = None
         if not text.header and PlainReader.suits(names, text, layout):
             self._plain = PlainReader(text, layout, rule, buckets)
@@ -94,26 +100,8 @@ class BlockReader:
         return Block(rows.labels[kept], rows.dense[kept], rows.sparse[kept], None, block.bad, kept)
 
     def _convert(self, records: Records) -> Block:
-        frame = self._parse(records)
+        frame = to_frame(self._path, self._names, self._text, self._columns, records)
+        if self._profile is not None:
+            frame = self._profile.add(frame)
         block = convert(frame, records.lines, self._layout, self._rule)
         return dataclasses.replace(block, bad=[*records.bad, *block.bad])
-
-    def _parse(self, records: Records) -> pl.DataFrame:
-        """The used columns of a block of text, as strings."""
-        used, text = self._layout.used, self._text
-        if not records.lines.size:
-            return pl.DataFrame(schema={name: pl.String for name in used})
-        frame = pl.read_csv(
-            records.data,
-            has_header=False,
-            separator=text.separator,
-            quote_char=text.quote,
-            schema=dict.fromkeys(self._names, pl.String),
-            columns=[self._names.index(name) for name in used],
-        )
-        if frame.height != records.lines.size:
-            raise DataError(
-                f"{self._path}:{records.lines[0]}: {records.lines.size} records from here on are "
-                f"read as {frame.height}: check the quotes and the separator {text.separator!r}"
-            )
-        return frame

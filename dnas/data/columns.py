@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from dnas.data.bad_rows import BadRow, shorten
+from dnas.data.kernels import residue_keys
 from dnas.data.keys import MISSING_KEY, MISSING_TEXT
 from dnas.data.layout import DenseRule, Layout
 from dnas.data.vocabulary import Columns
@@ -25,7 +26,7 @@ class Block:
 
     Attributes:
         labels: ``(rows,)`` uint8.
-        dense: ``(rows, n_dense)`` float32, transformed.
+        dense: ``(rows, n_dense)`` float32, transformed; the layout's zeros are the last of them.
         sparse: The values that are not yet ids, see :data:`~dnas.data.vocabulary.Columns`.
         parts: ``(rows,)`` uint8 codes, or None.
         bad: The rows left out.
@@ -57,11 +58,11 @@ def convert(frame: pl.DataFrame, lines: np.ndarray, layout: Layout, rule: DenseR
     if faults:
         kept[list(faults)] = False
         clean, read = clean.filter(pl.Series(kept)), read.filter(pl.Series(kept))
-    numbers = np.empty((read.height, len(layout.dense)), dtype=np.float64)
+    numbers = np.zeros((read.height, len(layout.dense) + len(layout.zeros)), dtype=np.float64)
     for i, name in enumerate(layout.dense):
         numbers[:, i] = read[name].to_numpy()  # null becomes NaN
     sparse: Columns
-    if layout.hexadecimal or not layout.sparse:
+    if layout.integers or not layout.sparse:
         sparse = np.empty((read.height, len(layout.sparse)), dtype=np.uint64)
         for i, name in enumerate(layout.sparse):
             sparse[:, i] = read[name].fill_null(MISSING_KEY).to_numpy()
@@ -115,6 +116,8 @@ def _read(clean: pl.DataFrame, layout: Layout) -> pl.DataFrame:
         *(_keys(name) for name in hexadecimal),
         *([_part(layout)] if layout.part is not None else []),
     )
+    if layout.residues:
+        read = read.with_columns(_residues(clean[name]) for name in layout.sparse)
     # These readings take a little too much. Whether they did in this block is cheaper to ask than
     # to keep them from it.
     large = read.select(_is_large(name).any() for name in layout.dense)
@@ -135,6 +138,8 @@ def _read(clean: pl.DataFrame, layout: Layout) -> pl.DataFrame:
 
 def _label(layout: Layout) -> pl.Expr:
     text = pl.col(layout.label)
+    if layout.counts:
+        return (text.cast(pl.UInt32, strict=False) > 0).cast(pl.UInt8).alias(layout.label)
     return (
         pl.when(text.is_in(list(layout.positive)))
         .then(pl.lit(1, dtype=pl.UInt8))
@@ -151,6 +156,30 @@ def _is_large(name: str) -> pl.Expr:
 
 def _keys(name: str) -> pl.Expr:
     return pl.col(name).str.to_integer(base=16, strict=False, dtype=pl.Int64)
+
+
+def _residues(column: pl.Series) -> pl.Series:
+    """Keys of texts; null for what is null or cannot be read."""
+    keys = np.empty(len(column), dtype=np.uint64)
+    residue_keys(*text_buffers(column.fill_null("")), keys)
+    series = pl.Series(column.name, keys)
+    return series.set(series == MISSING_KEY, None)
+
+
+def text_buffers(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts of a column without null, one after the other, and where they begin.
+
+    Returns:
+        uint8 data, and ``(rows + 1,)`` int64 offsets: text i is
+        ``data[offsets[i]:offsets[i + 1]]``.
+    """
+    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    if not len(array):
+        return np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    _, places, data = array.buffers()
+    offsets = np.frombuffer(places, np.int64)[array.offset : array.offset + len(array) + 1]
+    text = np.frombuffer(data, np.uint8) if data else np.zeros(0, dtype=np.uint8)
+    return text, offsets
 
 
 def _is_odd(name: str) -> pl.Expr:
@@ -187,6 +216,8 @@ def _find_faults(
 
 
 def _reason(name: str, value: str, layout: Layout) -> str:
+    if name == layout.label and layout.counts:
+        return f"label {name} is {value}, not a count"
     if name == layout.label:
         plain = "1" in layout.positive
         wanted = "0 or 1" if plain else f"one of {', '.join(layout.negative + layout.positive)}"
@@ -196,4 +227,6 @@ def _reason(name: str, value: str, layout: Layout) -> str:
         return f"split column {name} is {value}, which the schema does not list (listed: {listed})"
     if name in layout.dense:
         return f"numeric column {name} is {value}, not a finite number"
+    if layout.residues:
+        return f"column {name} is {value}, not a decimal or hexadecimal integer"
     return f"column {name} is {value}, not a hexadecimal number of 32 bits"

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from dnas.data.config import DataConfig
 from dnas.data.file_source import BLOCK_BYTES, FileSource
-from dnas.data.layout import DenseRule, IdRule, Layout
+from dnas.data.layout import DenseRule, Layout, id_rule
 from dnas.data.raw_files import resolve
 
 DENSE_NAMES = tuple(f"I{i}" for i in range(1, 14))
 SPARSE_NAMES = tuple(f"C{i}" for i in range(1, 27))
+
+#: Rows of the tables of criteo_kaggle with ``--ids=modulo``, as AutoCTR and NASRec have them.
+TABLE_SIZES = (
+    1461, 584, 10131227, 2202609, 306, 25, 12518, 634, 4, 93146, 5684, 8351593, 3195, 28, 14993,
+    5461307, 11, 5653, 2174, 5, 7046548, 19, 16, 286182, 106, 142573,
+)  # fmt: skip
 
 LAYOUT = Layout(
     label="label",
@@ -34,7 +40,7 @@ def criteo_source(config: DataConfig, *, block_bytes: int = BLOCK_BYTES) -> File
         files=tuple(resolve(config.raw_data)),
         layout=LAYOUT,
         rule=DenseRule(config.transform, config.dense_missing),
-        ids=IdRule(config.ids, config.max_ind_range, config.min_count),
+        ids=id_rule(config, TABLE_SIZES),
         separator="\t",
         names=("label", *DENSE_NAMES, *SPARSE_NAMES),
         on_bad_row=config.on_bad_row,

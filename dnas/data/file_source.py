@@ -13,6 +13,15 @@ from dnas.data.store_writer import StoreWriter
 
 #: Bytes of text read at a time.
 BLOCK_BYTES = 4 << 20
+#: Columns that come from a file of users.
+JOINED = ("gender", "age")
+#: Fields of descriptions that are younger than the first stores, with what those had.
+_LATER: dict[str, Any] = {
+    "residues": False,
+    "counts": False,
+    "zeros": (),
+    "sizes": (),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class FileSource:
         names: Column names of text without header, or None: the first line has them.
         file_parts: Part code of all rows of each file, or None.
         on_bad_row: What to do with malformed rows.
+        user_profile: File that has the columns of ``JOINED``, or None: there are none.
         stamps: What identifies the content of the files, in place of their names, sizes and times.
         block_bytes: Bytes of text read at a time; does not change the result.
     """
@@ -44,6 +54,7 @@ class FileSource:
     names: tuple[str, ...] | None = None
     file_parts: tuple[int, ...] | None = None
     on_bad_row: Literal["error", "skip"] = "error"
+    user_profile: Path | None = None
     stamps: tuple[Any, ...] | None = None
     block_bytes: int = BLOCK_BYTES
 
@@ -55,26 +66,35 @@ class FileSource:
     @property
     def dense_names(self) -> tuple[str, ...]:
         """Numeric columns."""
-        return self.layout.dense
+        return self.layout.dense + self.layout.zeros
 
     @property
     def sparse_names(self) -> tuple[str, ...]:
         """Categorical columns."""
         return self.layout.sparse
 
+    @property
+    def file_columns(self) -> tuple[str, ...]:
+        """The columns that are read from ``files``."""
+        joined = JOINED if self.user_profile is not None else ()
+        return tuple(name for name in self.layout.used if name not in joined)
+
     def identity(self) -> dict[str, Any]:
         """Everything that the content of the store depends on, as JSON."""
-        return {
+        identity = {
             "sources": list(self.stamps or [stamp(path) for path in self.files]),
-            "layout": dataclasses.asdict(self.layout),
+            "layout": _described(self.layout),
             "dense": dataclasses.asdict(self.rule),
-            "ids": dataclasses.asdict(self.ids),
+            "ids": _described(self.ids),
             "separator": self.separator,
             "quote": self.quote,
             "names": list(self.names) if self.names is not None else None,
             "file_parts": list(self.file_parts) if self.file_parts is not None else None,
             "on_bad_row": self.on_bad_row,
         }
+        if self.user_profile is not None:
+            identity["user_profile"] = stamp(self.user_profile)
+        return identity
 
     def write(self, writer: StoreWriter) -> None:
         """Read all files and write the store.
@@ -87,3 +107,9 @@ class FileSource:
         from dnas.data.parsing import write_store
 
         write_store(self, writer)
+
+
+def _described(description: Layout | IdRule) -> dict[str, Any]:
+    """As JSON; what the first stores did not know is left out at their value, to find them."""
+    values = dataclasses.asdict(description)
+    return {key: value for key, value in values.items() if (key, value) not in _LATER.items()}

@@ -1,4 +1,4 @@
-"""Compiled loops: rows of plain integers, hashed ids, numbers by first appearance.
+"""Compiled loops: rows of plain integers, long integers, ids by hash, modulo or first appearance.
 
 Fields of up to 8 characters fit in one 64-bit word, and sums and products of such words work on all
 8 characters at the same time, as in [Mula2014]_. Where a field ends is found in the same way. So
@@ -47,6 +47,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _MISSING = np.uint64(MISSING_KEY)
 _NUMBER = np.uint64(2**31 - 1)
+_RESIDUES = 2**31 - 1
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -80,6 +81,59 @@ def hash_keys(keys, buckets, ids):  # type: ignore[no-untyped-def]
     """``mix64(key) mod buckets`` of uint64 keys into int32 ids, both of one dimension."""
     for i in range(keys.size):
         ids[i] = np.int32(mix64(keys[i]) % buckets)
+
+
+@compiled
+def modulo_keys(keys, sizes, ids):  # type: ignore[no-untyped-def]
+    """0 for a missing key, else ``key mod (size - 1) + 1``.
+
+    Args:
+        keys: ``(rows, F)`` uint64.
+        sizes: ``(F,)`` uint64, at least 2.
+        ids: ``(rows, F)`` int32, written.
+    """
+    for row in range(keys.shape[0]):
+        for feature in range(keys.shape[1]):
+            key = keys[row, feature]
+            if key == _MISSING:
+                ids[row, feature] = 0
+            else:
+                ids[row, feature] = np.int32(key % (sizes[feature] - _U1) + _U1)
+
+
+@compiled
+def residue_keys(data, offsets, keys):  # type: ignore[no-untyped-def]
+    """Integers of any length modulo ``2**31 - 1``: decimal if all are digits, else hexadecimal.
+
+    A minus may be in front; the residue of a negative number is positive.
+
+    Args:
+        data: uint8 text.
+        offsets: ``(n + 1,)`` int64; text i is ``data[offsets[i]:offsets[i + 1]]``.
+        keys: ``(n,)`` uint64, written; ``MISSING_KEY`` for what is empty or no such integer.
+    """
+    for i in range(keys.size):
+        start, stop = offsets[i], offsets[i + 1]
+        negative = start < stop and data[start] == 45
+        if negative:
+            start += 1
+        good = start < stop
+        is_decimal = True
+        decimal = hexadecimal = np.int64(0)
+        for place in range(start, stop):
+            digit = np.int64(data[place]) - 48
+            if digit < 0 or digit > 9:
+                is_decimal = False
+                digit = (np.int64(data[place]) | 32) - 87
+                if digit < 10 or digit > 15:
+                    good = False
+                    break
+            decimal = (decimal * 10 + digit) % _RESIDUES
+            hexadecimal = (hexadecimal * 16 + digit) % _RESIDUES
+        residue = decimal if is_decimal else hexadecimal
+        if negative:
+            residue = (_RESIDUES - residue) % _RESIDUES
+        keys[i] = np.uint64(residue) if good else _MISSING
 
 
 @compiled

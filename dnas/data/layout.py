@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from dnas.data.config import DataConfig
+
 
 @dataclass(frozen=True)
 class DenseRule:
@@ -48,6 +50,11 @@ class Layout:
         dense: Numeric columns.
         sparse: Categorical columns.
         hexadecimal: Whether categories are hexadecimal numbers of at most 32 bits, as in Criteo.
+        residues: Whether categories are integers of any length, decimal if all characters are
+            digits and hexadecimal otherwise, that are taken modulo 2**31 - 1.
+        counts: Whether the label is a count, which means 1 if it is above 0. There are then no
+            ``positive`` and ``negative``.
+        zeros: Numeric columns that are in no file: 0 in all rows. They come after ``dense``.
         missing: Texts that mean a missing value; the empty text always does.
         strip: Whether spaces around a value belong to it (False) or not (True).
         part: Column that says which part of the split a row belongs to, or None.
@@ -60,10 +67,18 @@ class Layout:
     dense: tuple[str, ...]
     sparse: tuple[str, ...]
     hexadecimal: bool = False
+    residues: bool = False
+    counts: bool = False
+    zeros: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     strip: bool = True
     part: str | None = None
     parts: Mapping[str, int] | None = None
+
+    @property
+    def integers(self) -> bool:
+        """Whether categories are read as integer keys, not as texts."""
+        return self.hexadecimal or self.residues
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -74,8 +89,23 @@ class Layout:
 
 @dataclass(frozen=True)
 class IdRule:
-    """How values become ids, see :mod:`dnas.data.vocabulary`."""
+    """How values become ids, see :mod:`dnas.data.vocabulary`; ``sizes`` are for ``modulo``."""
 
-    kind: Literal["vocabulary", "hash"] = "vocabulary"
+    kind: Literal["vocabulary", "hash", "modulo"] = "vocabulary"
     buckets: int = 0
     min_count: int = 1
+    sizes: tuple[int, ...] = ()
+
+
+def id_rule(config: DataConfig, sizes: tuple[int, ...] = ()) -> IdRule:
+    """How the flags say that values become ids.
+
+    Args:
+        config: The flags.
+        sizes: Published table size of each feature, for ``--ids=modulo``.
+    """
+    if config.ids == "modulo":
+        assert sizes
+        cap = config.max_table_rows or max(sizes)
+        return IdRule("modulo", sizes=tuple(min(size, cap) for size in sizes))
+    return IdRule(config.ids, config.max_ind_range, config.min_count)

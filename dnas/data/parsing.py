@@ -18,11 +18,11 @@ from dnas.data.bad_rows import BadRowPolicy
 from dnas.data.block_reader import BlockReader
 from dnas.data.columns import Block, convert
 from dnas.data.file_source import FileSource
-from dnas.data.layout import Layout
 from dnas.data.records import TextFormat
 from dnas.data.spec import DataSpec
 from dnas.data.store_writer import StoreWriter
 from dnas.data.text import read_header
+from dnas.data.user_profile import UserProfile, read_user_profile
 from dnas.data.vocabulary import make_encoder
 from dnas.errors import DataError
 
@@ -44,10 +44,11 @@ def write_store(source: FileSource, writer: StoreWriter) -> None:
     """
     policy = BadRowPolicy(source.on_bad_row)
     encoder = make_encoder(source.ids, len(source.layout.sparse))
+    profile = read_profile(source)
     start = reported = time.monotonic()
     for number, path in enumerate(source.files):
         before = writer.rows
-        with Ahead(_blocks(source, path)) as blocks:
+        with Ahead(read_blocks(source, path, profile)) as blocks:
             for block in blocks:
                 policy.report(path, block.bad)
                 ids = encoder.encode(block.sparse)
@@ -71,36 +72,54 @@ def write_store(source: FileSource, writer: StoreWriter) -> None:
         )
     writer.finish(
         data_set=source.data_set,
-        spec=DataSpec(source.layout.dense, source.layout.sparse, encoder.cardinalities),
+        spec=DataSpec(source.dense_names, source.sparse_names, encoder.cardinalities),
         identity=source.identity(),
         skipped_rows=policy.count,
         skipped_examples=policy.examples,
     )
 
 
-def _blocks(source: FileSource, path: Path) -> Iterator[Block]:
-    if path.suffix.lower() in (".parquet", ".pq"):
-        yield from _parquet_blocks(source, path)
+def read_profile(source: FileSource) -> UserProfile | None:
+    """The users of a source that has them in a file of their own."""
+    if source.user_profile is None:
+        return None
+    return read_user_profile(source.user_profile, source.on_bad_row, block_bytes=source.block_bytes)
+
+
+def read_blocks(source: FileSource, path: Path, profile: UserProfile | None) -> Iterator[Block]:
+    """One file of a source, with the profile of that source."""
+    if is_parquet(path):
+        yield from _parquet_blocks(source, path, profile)
         return
-    names, text = _text_format(source, path)
-    _check_columns(path, names, source.layout)
+    names, text = text_format(source, path)
     buckets = source.ids.buckets if source.ids.kind == "hash" else None
-    reader = BlockReader(path, names, text, source.layout, source.rule, buckets)
+    reader = BlockReader(path, names, text, source.layout, source.rule, buckets, profile)
     yield from reader.read(source.block_bytes)
 
 
-def _text_format(source: FileSource, path: Path) -> tuple[tuple[str, ...], TextFormat]:
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, going by its name."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def text_format(source: FileSource, path: Path) -> tuple[tuple[str, ...], TextFormat]:
+    """Names of all columns of a file of text, and how it is written.
+
+    Raises:
+        DataError: A column of the source is not in it, or it has one twice.
+    """
     text = TextFormat(source.separator, source.quote, fields=0, header=source.names is None)
     names = source.names if source.names is not None else tuple(read_header(path, text))
+    _check_columns(path, names, source)
     return names, dataclasses.replace(text, fields=len(names))
 
 
-def _parquet_blocks(source: FileSource, path: Path) -> Iterator[Block]:
+def _parquet_blocks(source: FileSource, path: Path, profile: UserProfile | None) -> Iterator[Block]:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            _check_columns(path, schema.names, source.layout)
-            used = list(source.layout.used)
+            _check_columns(path, schema.names, source)
+            used = list(source.file_columns)
             for name in used:
                 _check_parquet_type(path, name, schema.field(name).type)
             row = 1
@@ -109,16 +128,18 @@ def _parquet_blocks(source: FileSource, path: Path) -> Iterator[Block]:
                 assert isinstance(frame, pl.DataFrame)
                 lines = row + np.arange(frame.height)
                 row += frame.height
+                if profile is not None:
+                    frame = profile.add(frame)
                 yield convert(frame, lines, source.layout, source.rule)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read ({error})") from None
 
 
-def _check_columns(path: Path, names: Sequence[str], layout: Layout) -> None:
+def _check_columns(path: Path, names: Sequence[str], source: FileSource) -> None:
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
         raise DataError(f"{path}:1: column names appear more than once: {repeated}")
-    for name in layout.used:
+    for name in source.file_columns:
         if name not in names:
             raise DataError(
                 f"{path}: there is no column {name!r}; the columns are {', '.join(names)}"

@@ -75,6 +75,7 @@ class PlainReader:
             and not layout.strip
             and not layout.missing
             and layout.part is None
+            and not layout.zeros
             and (layout.negative, layout.positive) == (("0",), ("1",))
         )
 

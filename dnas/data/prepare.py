@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from dnas.data.adult import adult_source
+from dnas.data.avazu import avazu_source
 from dnas.data.build import Source, open_or_build
 from dnas.data.config import DataConfig, SplitRule
 from dnas.data.criteo import criteo_source
 from dnas.data.file_source import BLOCK_BYTES
+from dnas.data.kdd2012 import kdd2012_source
 from dnas.data.spec import DataSpec
 from dnas.data.split_cache import cached_splits
 from dnas.data.splits import Indices
@@ -106,6 +108,10 @@ def make_source(config: DataConfig, *, block_bytes: int = BLOCK_BYTES) -> tuple[
     assert rule is not None
     if config.data_set == "adult":
         return adult_source(config, block_bytes=block_bytes), rule
+    if config.data_set == "avazu":
+        return avazu_source(config, block_bytes=block_bytes), rule
+    if config.data_set == "kdd2012_track2":
+        return kdd2012_source(config, block_bytes=block_bytes), rule
     if config.data_set == "synthetic":
         return SyntheticSource(SyntheticSpec.from_config(config)), rule
     return criteo_source(config, block_bytes=block_bytes), rule
@@ -146,6 +152,7 @@ def prepare(config: DataConfig) -> PreparedData:
         train_fraction=config.train_fraction,
         weights_proportion=config.weights_training_proportion,
         seed=config.split_seed,
+        off_by_one=config.released_off_by_one,
         memory_map=config.memory_map,
     )
     for name, part in split_record["parts"].items():

@@ -40,6 +40,7 @@ def cached_splits(
     train_fraction: float,
     weights_proportion: float,
     seed: int,
+    off_by_one: bool = False,
     memory_map: bool = True,
 ) -> tuple[dict[str, Indices], dict[str, Any]]:
     """The split of a store's rows, and its record (:func:`~dnas.data.splits.splits_record`).
@@ -47,9 +48,10 @@ def cached_splits(
     Raises:
         DataError: A part would be empty.
     """
-    key = json.dumps(
-        [_FORMAT, np.__version__, rule, repr(train_fraction), repr(weights_proportion), seed]
-    )
+    options = [rule, repr(train_fraction), repr(weights_proportion), seed]
+    if off_by_one:
+        options.append("off_by_one")
+    key = json.dumps([_FORMAT, np.__version__, *options])
     folder = store.path / "splits" / hashlib.blake2b(key.encode()).hexdigest()[:12]
     found = _read(folder, memory_map)
     if found is not None:
@@ -61,6 +63,7 @@ def cached_splits(
         train_fraction=train_fraction,
         weights_proportion=weights_proportion,
         seed=seed,
+        off_by_one=off_by_one,
     )
     record = splits_record(
         splits,
@@ -69,6 +72,7 @@ def cached_splits(
         seed=seed,
         train_fraction=train_fraction,
         weights_proportion=weights_proportion,
+        off_by_one=off_by_one,
     )
     try:
         _write(folder, splits, record)

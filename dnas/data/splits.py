@@ -9,10 +9,12 @@ Rules, with n rows and ``train = round(train_fraction * n)``:
   weights and theta too.
 - ``column``: the data says it. If it marks no row as validation, a random
   ``round(train_fraction * n)`` of its n train rows train and the others are validation.
+- ``autoctr``: the ten folds of :mod:`dnas.data.folds`, eight of which train; no ``train_fraction``
+  and no seed are in it.
 
-Validation gets the smaller half. In all rules weights and theta divide the train rows at random.
-The random streams of the two divisions are independent: another share of weights leaves validation
-and test as they are.
+Validation gets the smaller half where the rest is halved. In all rules weights and theta divide the
+train rows at random. The random streams of the two divisions are independent: another share of
+weights leaves validation and test as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from dnas.data.config import SplitRule
+from dnas.data.folds import FOLDS, autoctr_parts
 from dnas.data.store import PART_CODES
 from dnas.errors import DataError
 
@@ -44,6 +47,7 @@ def make_splits(
     train_fraction: float = 6 / 7,
     weights_proportion: float = 0.8,
     seed: int = 1,
+    off_by_one: bool = False,
 ) -> dict[str, Indices]:
     """Divide rows.
 
@@ -54,10 +58,12 @@ def make_splits(
         train_fraction: Share of rows that train.
         weights_proportion: Share of train rows that train the weights.
         seed: Of the random divisions.
+        off_by_one: With ``autoctr``, what the released scripts do with Criteo and KDD Cup 2012.
 
     Returns:
         For each of :data:`PARTS` its rows in ascending order. weights and theta are disjoint and
-        make up train; train, validation and test are disjoint and make up everything.
+        make up train; train, validation and test are disjoint and make up everything, but for the
+        first row with ``off_by_one``.
 
     Raises:
         DataError: A part would be empty; the message says which flag to change.
@@ -69,6 +75,10 @@ def make_splits(
         count = round(rows * train_fraction)
         train = range(count)
         validation, test = _halve(_numbers(range(count, rows)), rng)
+    elif rule == "autoctr":
+        codes = autoctr_parts(labels, off_by_one=off_by_one)
+        numbers = _numbers(range(rows))
+        train, validation, test = (numbers[codes == code] for code in PART_CODES.values())
     elif rule == "column":
         train, validation, test = _by_column(parts, train_fraction, rng)
     else:
@@ -91,6 +101,9 @@ def make_splits(
         "validation": f"--train_fraction={train_fraction}",
         "test": f"--train_fraction={train_fraction}",
     }
+    if rule == "autoctr":
+        of_folds = dict.fromkeys(PART_CODES, f"{FOLDS} folds, {FOLDS - 2} of which train")
+        flags.update(of_folds)
     for name in ("train", "validation", "test", "weights", "theta"):
         if len(splits[name]) == 0:
             raise DataError(
@@ -116,13 +129,17 @@ def splits_record(
     seed: int,
     train_fraction: float,
     weights_proportion: float,
+    off_by_one: bool = False,
 ) -> dict[str, Any]:
     """What a run's record says of its split, as JSON: the rule, and size, label rate and hash of
     each part."""
+    of_rule: dict[str, Any] = {"train_fraction": train_fraction}
+    if rule == "autoctr":
+        of_rule = {"off_by_one": off_by_one}
     return {
         "rule": rule,
         "seed": seed,
-        "train_fraction": train_fraction,
+        **of_rule,
         "weights_training_proportion": weights_proportion,
         "parts": {
             name: {

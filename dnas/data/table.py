@@ -24,7 +24,7 @@ from typing import Any, Literal, cast
 
 from dnas.data.config import DataConfig, DenseTransform, SplitRule
 from dnas.data.file_source import BLOCK_BYTES, FileSource
-from dnas.data.layout import DenseRule, IdRule, Layout
+from dnas.data.layout import DenseRule, Layout, id_rule
 from dnas.data.raw_files import resolve
 from dnas.data.store import PART_CODES
 from dnas.errors import DataError, DnasError
@@ -139,7 +139,7 @@ def table_source(
             parts=schema.parts or None,
         ),
         rule=DenseRule(transform, config.dense_missing),
-        ids=IdRule(config.ids, config.max_ind_range, config.min_count),
+        ids=id_rule(config),
         separator=schema.separator or ("\t" if tabs else ","),
         quote=schema.quote,
         names=schema.columns,

@@ -1,12 +1,13 @@
 """Values of categorical columns to ids.
 
-Two ways. A *vocabulary* numbers the values of a feature by first appearance, which needs memory for
-every distinct value (about 16 to 32 bytes for a hexadecimal one, 150 for text). A *hash* needs
-none: ``id = mix64(key) mod buckets``, where the key of a hexadecimal value is the number itself,
-the key of a text is the 8-byte BLAKE2b digest of its UTF-8 bytes as a little endian number, and
-``mix64`` is the output function of SplitMix64 [Steele2014]_. Nothing depends on the process, the
-platform or the order of the rows. Each feature has ids of its own: no id is ever reduced by another
-feature's count.
+Three ways. A *vocabulary* numbers the values of a feature by first appearance, which needs memory
+for every distinct value (about 16 to 32 bytes for an integer, 150 for text). A *hash* needs none:
+``id = mix64(key) mod buckets``, where the key of an integer is the number itself, the key of a text
+is the 8-byte BLAKE2b digest of its UTF-8 bytes as a little endian number, and ``mix64`` is the
+output function of SplitMix64 [Steele2014]_. *modulo* is AutoCTR's rule, for integers only: in a
+table of N rows a missing value is 0, any other ``key mod (N - 1) + 1``; each feature has its own N.
+Nothing about hash and modulo depends on the process, the platform or the order of the rows. Each
+feature has ids of its own: no id is ever reduced by another feature's count.
 
 .. [Steele2014] Steele, Lea, Flood: Fast splittable pseudorandom number generators. OOPSLA 2014.
 """
@@ -18,7 +19,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from dnas.data.kernels import hash_keys
+from dnas.data.kernels import hash_keys, modulo_keys
 from dnas.data.key_table import CHUNK_KEYS, KeyTable
 from dnas.data.keys import text_key
 from dnas.data.layout import IdRule
@@ -62,6 +63,28 @@ class HashEncoder:
             texts, index = _distinct(column)
             keys = np.fromiter((text_key(text) for text in texts), np.uint64, count=len(texts))
             ids[:, feature] = hash_ids(keys, self._buckets)[index]
+        return ids
+
+    def remap(self) -> list[np.ndarray] | None:
+        return None
+
+
+class ModuloEncoder:
+    """Ids by AutoCTR's rule, see the module.
+
+    Args:
+        sizes: Rows of each feature's table, at least 2.
+    """
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self.cardinalities = sizes
+        self._sizes = np.array(sizes, dtype=np.uint64)
+
+    def encode(self, columns: Columns) -> np.ndarray:
+        assert isinstance(columns, np.ndarray)
+        assert columns.dtype == np.uint64
+        ids = np.empty(columns.shape, dtype=np.int32)
+        modulo_keys(columns, self._sizes, ids)
         return ids
 
     def remap(self) -> list[np.ndarray] | None:
@@ -163,6 +186,9 @@ def make_encoder(rule: IdRule, features: int) -> Encoder:
     """A new encoder for so many features."""
     if rule.kind == "hash":
         return HashEncoder(rule.buckets, features)
+    if rule.kind == "modulo":
+        assert len(rule.sizes) == features
+        return ModuloEncoder(rule.sizes)
     return VocabularyEncoder(rule.min_count, features)
 
 

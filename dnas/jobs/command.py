@@ -11,9 +11,9 @@ from pathlib import Path
 from dnas.errors import ConfigError
 from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
 from dnas.jobs.config import (
+    ARCHITECTURE_TOKENS,
     EXPERIMENT_ID,
     GPU_ID_TOKENS,
-    SAMPLED_ARCH_PARAM,
     SAVE_METRICS_PARAM,
     fill,
 )
@@ -111,7 +111,8 @@ def job_tokens(job: Job, experiment_id: str) -> dict[str, str]:
         SAVE_METRICS_PARAM: str(job.folder.result.absolute()),
     }
     if job.spec.architecture is not None:
-        values[SAMPLED_ARCH_PARAM] = str(Path(job.spec.architecture).absolute())
+        path = str(Path(job.spec.architecture).absolute())
+        values |= dict.fromkeys(ARCHITECTURE_TOKENS.values(), path)
     run = job.folder.path.absolute().parents[1]
     return values | {token: str(run / path) for token, path in job.spec.inputs}
 

@@ -23,6 +23,9 @@ stands between characters that are no letter, digit or underscore (``--x=TOKEN``
     Path of the JSON result file that the job must write when it ends. Required.
 ``SAMPLED_ARCH_PARAM``
     Path of an architecture file; stands for every distinct one that the supernets sampled.
+``BEST_ARCH_PARAM``
+    Path of the architecture file that the final stage trains: the best one of those that were
+    trained, or with ``NUM_BEST_ARCHS:n`` each of the n best.
 ``SUPERNET_PARAM``, ``ARCHITECTURES_PARAM``
     In a study of rank correlation: the folder of a trained supernet's job, and that of the
     architecture files to score with it.
@@ -49,21 +52,25 @@ from pathlib import Path
 from dnas.errors import ConfigError
 from dnas.jobs.braces import Brace, GrammarError, Word, scan
 from dnas.jobs.job import JobSpec
-from dnas.runs import SAMPLED, SUPERNET
+from dnas.runs import FINAL, SAMPLED, SUPERNET
 
 EXPERIMENT_ID = "EXPERIMENT_ID"
 GPU_ID_TOKENS = ("GPU_ID_PARAM", "HOST_GPU_ID")
 SAVE_METRICS_PARAM = "SAVE_METRICS_PARAM"
 SAMPLED_ARCH_PARAM = "SAMPLED_ARCH_PARAM"
+BEST_ARCH_PARAM = "BEST_ARCH_PARAM"
+#: Kind of job -> the token that stands for its architecture.
+ARCHITECTURE_TOKENS = {SAMPLED: SAMPLED_ARCH_PARAM, FINAL: BEST_ARCH_PARAM}
 SUPERNET_PARAM = "SUPERNET_PARAM"
 ARCHITECTURES_PARAM = "ARCHITECTURES_PARAM"
+#: What other jobs have made for one that scores subnets.
+INPUT_TOKENS = (SUPERNET_PARAM, ARCHITECTURES_PARAM)
 TOKENS = (
     EXPERIMENT_ID,
     *GPU_ID_TOKENS,
     SAVE_METRICS_PARAM,
-    SAMPLED_ARCH_PARAM,
-    SUPERNET_PARAM,
-    ARCHITECTURES_PARAM,
+    *ARCHITECTURE_TOKENS.values(),
+    *INPUT_TOKENS,
 )
 
 #: Spelling in the file -> name of the key.
@@ -74,6 +81,7 @@ _KEYS = {
     "NUM_GPUS_PER_JOB": "NUM_GPUS_PER_JOB",
     "NUM_CPUS_PER_JOB": "NUM_CPUS_PER_JOB",
     "EPOCH_EVAL_FREQ": "EPOCH_EVAL_FREQ",
+    "NUM_BEST_ARCHS": "NUM_BEST_ARCHS",
 }
 _KEY_LINE = re.compile(r"\s*([A-Za-z_]{3,})\s*:(.*)")
 _TOKEN = re.compile(
@@ -105,6 +113,8 @@ class TuningConfig:
     """Key -> its line, for those that are given."""
     epoch_eval_freq: tuple[int, int] | None
     """``EPOCH_EVAL_FREQ`` as (max, freq); kept, not acted upon."""
+    num_best_archs: int
+    """How many architectures the final stage trains."""
     lines: tuple[tuple[int, str], ...]
     """(line number, text) of command and arguments, for comparing two versions of the file."""
 
@@ -115,8 +125,8 @@ class TuningConfig:
 
     @property
     def wants_architecture(self) -> bool:
-        """Whether ``SAMPLED_ARCH_PARAM`` stands somewhere in it."""
-        return self.line_of(SAMPLED_ARCH_PARAM) is not None
+        """Whether its jobs train architectures of the run, which a token stands for."""
+        return any(self.line_of(token) is not None for token in ARCHITECTURE_TOKENS.values())
 
     def line_of(self, token: str) -> int | None:
         """Line of the first place where ``token`` stands, None if there is none."""
@@ -124,7 +134,10 @@ class TuningConfig:
 
     @property
     def kind(self) -> str:
-        """``SAMPLED`` for a command that trains sampled architectures, else ``SUPERNET``."""
+        """``FINAL`` for a command that trains the best architectures, ``SAMPLED`` for one that
+        trains sampled ones, else ``SUPERNET``."""
+        if self.line_of(BEST_ARCH_PARAM) is not None:
+            return FINAL
         command = self.words[:4]
         names = [Path(text).stem for _, text in _texts(command)]
         return SAMPLED if self.wants_architecture or "train_sampled" in names else SUPERNET
@@ -161,7 +174,7 @@ def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
 
     Args:
         config: A parsed config.
-        kind: One of ``KINDS``; by default what the command's name says.
+        kind: Of the jobs; by default :attr:`TuningConfig.kind`.
 
     Raises:
         ConfigError: A job has no ``SAVE_METRICS_PARAM``.
@@ -276,6 +289,7 @@ def _parse(text: str, path: str) -> TuningConfig:
         else None,
         key_lines={name: line for name, (line, _) in keys.items()},
         epoch_eval_freq=_eval_freq(*keys["EPOCH_EVAL_FREQ"]) if "EPOCH_EVAL_FREQ" in keys else None,
+        num_best_archs=_number("NUM_BEST_ARCHS", *keys.get("NUM_BEST_ARCHS", (0, "1"))),
         lines=tuple(lines),
     )
     if config.num_jobs_per_gpu > 1 and config.num_gpus_per_job != 1:
@@ -308,7 +322,7 @@ def _key_of(line: str) -> tuple[str, str] | None:
 def _valid_keys() -> str:
     return (
         "GPU_IDS (or GPU_IDs), NUM_JOBS_PER_GPU, NUM_GPUS_PER_JOB, NUM_CPUS_PER_JOB, "
-        "EPOCH_EVAL_FREQ"
+        "EPOCH_EVAL_FREQ, NUM_BEST_ARCHS"
     )
 
 

@@ -11,10 +11,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, JobFolder
+from dnas.runs import DRAWN, FINAL, SAMPLED, SCORED, SUPERNET, JobFolder
 
 #: The kinds of job in the order in which they are served.
-KINDS = (DRAWN, SUPERNET, SAMPLED, SCORED)
+KINDS = (DRAWN, SUPERNET, SAMPLED, FINAL, SCORED)
 
 #: Longest readable part of a job's name; index and hash come on top.
 _LONGEST_LABEL = 80
@@ -54,7 +54,7 @@ class JobSpec:
     settings: tuple[tuple[str, str], ...] = ()
     """What the brace lists chose for this job: (flag name without dashes, value)."""
     architecture: str | None = None
-    """Path of the architecture file that ``SAMPLED_ARCH_PARAM`` stands for."""
+    """Path of the architecture file that its kind's token stands for."""
     canonical_id: str | None = None
     """Canonical id of that architecture."""
     inputs: tuple[tuple[str, str], ...] = ()

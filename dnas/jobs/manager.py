@@ -88,6 +88,10 @@ class Manager:
         executor: What runs the jobs; default processes of this machine.
         on_finished: Called with every job that succeeded, those of earlier sessions first; returns
             jobs to add. A :class:`DnasError` that it raises makes that job a failed one.
+        on_all_ended: Called when every job has ended and nothing may change that any more; returns
+            jobs to add, of which those that the session has already are no news. It is called again
+            after these, until nothing new comes. A :class:`DnasError` that it raises ends the run
+            as failed, for that reason; after an ``OSError`` it is asked again.
         experiment_id: What ``EXPERIMENT_ID`` becomes, default the run folder's name.
         policy: Retries, limits and times.
         show: Called with the run's status whenever it may have changed, and twice a second at most;
@@ -101,6 +105,7 @@ class Manager:
         *,
         executor: Executor | None = None,
         on_finished: Callable[[Job], Iterable[JobSpec]] | None = None,
+        on_all_ended: Callable[[], Iterable[JobSpec]] | None = None,
         experiment_id: str | None = None,
         policy: Policy | None = None,
         show: Callable[[dict[str, object]], None] | None = None,
@@ -111,6 +116,7 @@ class Manager:
         self._executor = LocalExecutor() if executor is None else executor
         self._watcher = Watcher(self._policy.lost_after_s, self._policy.stop_grace_s)
         self._on_finished = on_finished
+        self._on_all_ended = on_all_ended
         self._experiment_id = run.path.name if experiment_id is None else experiment_id
 
         self._show = show
@@ -157,10 +163,20 @@ class Manager:
         """All jobs that the run folder holds; only while the manager is open."""
         return tuple(self._opened().store)
 
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of this session, in the order in which they came; only while it is open."""
+        return tuple(self._opened().jobs.values())
+
+    def note(self, what: str, text: str) -> None:
+        """Write an event about the run as a whole, and log it."""
+        self._opened().event(None, what, text)
+        logger.info("%s: %s", what, text)
+
     def add(self, specs: Iterable[JobSpec]) -> None:
         """Queue jobs. One that the run already has is the same job, and is kept if it has ended.
 
-        May be called before ``run`` and from ``on_finished``.
+        May be called before ``run``, from ``on_finished`` and from ``on_all_ended``.
         """
         for spec in specs:
             self._slots.of(spec.kind)
@@ -269,12 +285,27 @@ class Manager:
                 chosen, self._waits_for = place(ledger.queues, self._slots, self._why_not_now)
                 self._start(chosen)
             over = bool(ledger.stopped) or not ledger.num_queued()
-            if over and not self._running and not self._staged:
+            ended = over and not self._running and not self._staged
+            if ended and (ledger.stopped or not self._more_follows(ledger)):
                 return
             ledger.progress.write_status("running", ledger.stopped, self._running, self._waiting())
             # While there are jobs to take in, only look.
             for handle in self._poll(0.0 if self._staged and not self._waits_for else _TICK_S):
                 self._end(handle)
+
+    def _more_follows(self, ledger: Ledger) -> bool:
+        """Ask what follows from the whole of the jobs; gives whether the session goes on."""
+        try:
+            follow = [] if self._on_all_ended is None else list(self._on_all_ended())
+        except DnasError as error:
+            ledger.stopped = str(error)
+            logger.error("%s", error)
+            return False
+        except OSError as error:
+            self._waits_for = f"the run folder cannot be written: {error.strerror}"
+            return True
+        self.add(spec for spec in follow if spec.identity not in ledger.jobs)
+        return bool(self._staged)
 
     def _waiting(self) -> dict[str, int]:
         """Why jobs wait -> how many."""

@@ -1,8 +1,9 @@
-"""The two stages: supernets are trained, and what they sampled is trained from scratch.
+"""The stages: supernets are trained, then what they sampled from scratch, then the best of it.
 
 There is one queue. As soon as a supernet job has succeeded, its architectures become jobs of the
 second stage, while other supernets still run. An architecture that another supernet (or the same
-one) has sampled before is not trained twice: equal means an equal ``canonical_id``.
+one) has sampled before is not trained twice: equal means an equal ``canonical_id``. The third
+stage, if there is one, begins when every job of the first two is over (:mod:`dnas.jobs.final`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import NoReturn
 
 from dnas.errors import ConfigError, DnasError, JobError
 from dnas.files import read_json
+from dnas.jobs.choice import path_in_run
 from dnas.jobs.command import check_programs, with_torchrun
 from dnas.jobs.config import (
-    ARCHITECTURES_PARAM,
-    SAMPLED_ARCH_PARAM,
-    SUPERNET_PARAM,
+    ARCHITECTURE_TOKENS,
+    INPUT_TOKENS,
     TuningConfig,
     expand,
     has_token,
@@ -29,11 +30,12 @@ from dnas.jobs.config import (
 )
 from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_duplicates, record_experiment
+from dnas.jobs.final import FinalJobs
 from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
-from dnas.runs import SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -47,18 +49,21 @@ def run_pipeline(
     experiment_id: str,
     runs_dir: str | Path = "runs",
     *,
+    final_config: str | Path | None = None,
     executor: Executor | None = None,
     policy: Policy | None = None,
     max_submitted: int = MAX_SUBMITTED,
     show: Callable[[dict[str, object]], None] | None = None,
 ) -> Outcome:
-    """Run or go on with both stages of an experiment.
+    """Run or go on with the stages of an experiment.
 
     Args:
         dnas_config: Tuning config of the supernets.
         sampled_config: Tuning config of the sampled architectures; names ``SAMPLED_ARCH_PARAM``.
         experiment_id: Name of the run folder in ``runs_dir``.
         runs_dir: Folder of run folders.
+        final_config: Tuning config of the final models; names ``BEST_ARCH_PARAM``. None: no such
+            stage.
         executor: What runs the jobs; default processes of this machine.
         policy: Retries, limits and times.
         max_submitted: Jobs that a cluster's engine is given at a time.
@@ -68,14 +73,16 @@ def run_pipeline(
         ConfigError: A config is wrong; no job was started.
         JobError: The run folder belongs to other configs or to a live manager.
     """
-    configs = load_pair(dnas_config, sampled_config, executor)
+    configs = load_stages(dnas_config, sampled_config, final_config, executor)
     run = RunFolder(Path(runs_dir) / check_experiment_id(experiment_id))
     sampled = SampledJobs(run, expand(configs[SAMPLED], SAMPLED))
+    final = FinalJobs(run, configs[FINAL]) if FINAL in configs else None
     manager = Manager(
         run,
         slot_pool(configs, executor, max_submitted),
         executor=executor,
         on_finished=sampled.after,
+        on_all_ended=None if final is None else lambda: final.after(manager.jobs, manager.note),
         experiment_id=experiment_id,
         policy=policy,
         show=show,
@@ -84,20 +91,28 @@ def run_pipeline(
         record_experiment(run, experiment_id, configs)
         sampled.remember(manager.earlier_jobs)
         manager.add(expand(configs[SUPERNET], SUPERNET))
+        if final is not None:
+            # What an earlier session began may still run, on devices that are not free then.
+            manager.add(final.of_earlier_choice())
         return manager.run()
 
 
-def load_pair(
-    dnas_config: str | Path, sampled_config: str | Path, executor: Executor | None = None
+def load_stages(
+    dnas_config: str | Path,
+    sampled_config: str | Path,
+    final_config: str | Path | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, TuningConfig]:
-    """Read and check both configs, for use with ``executor``; nothing is written.
+    """Read and check the config of each stage, for use with ``executor``; nothing is written.
 
     Raises:
-        ConfigError: A mistake in one of them, a missing script, or the two swapped.
+        ConfigError: A mistake in one of them, a missing script, or two of them swapped.
     """
     configs = {SUPERNET: load_config(dnas_config), SAMPLED: load_config(sampled_config)}
+    if final_config is not None:
+        configs[FINAL] = load_config(final_config)
     for kind, config in configs.items():
-        check_config(config, kind, needs_architecture=kind == SAMPLED, executor=executor)
+        check_config(config, kind, needs_architecture=kind != SUPERNET, executor=executor)
     return configs
 
 
@@ -113,7 +128,7 @@ def check_config(
     Args:
         config: A parsed config.
         kind: What its jobs are, such as ``SUPERNET``.
-        needs_architecture: Whether ``SAMPLED_ARCH_PARAM`` must be in it.
+        needs_architecture: Whether its token for an architecture must be in it.
         executor: What is to run the jobs; default processes of this machine.
 
     Raises:
@@ -121,28 +136,50 @@ def check_config(
             a setting that this executor would ignore.
     """
     line = config.lines[0][0]
-    _check_inputs(config, kind)
-    token_line = config.line_of(SAMPLED_ARCH_PARAM)
-    if kind != SAMPLED and token_line is not None:
-        raise ConfigError(
-            f"{config.path}:{token_line}: {SAMPLED_ARCH_PARAM} stands for what is to be trained "
-            f"from scratch and cannot be in the config of {kind} jobs; are the two configs swapped?"
-        )
+    _check_stage(config, kind)
     specs = expand(config, kind)
-    if needs_architecture or token_line is not None:
+    token = ARCHITECTURE_TOKENS.get(kind)
+    if token is not None and (needs_architecture or config.line_of(token) is not None):
         for spec in specs:
-            if not any(has_token(word, SAMPLED_ARCH_PARAM) for word in spec.argv):
+            if not any(has_token(word, token) for word in spec.argv):
                 chosen = ", ".join(f"{name}={value}" for name, value in spec.settings)
                 where = f" from the job with {chosen}" if chosen else ""
                 raise ConfigError(
-                    f"{config.path}:{line}: {SAMPLED_ARCH_PARAM} is missing{where}; the training "
-                    f"script needs the architecture, e.g. --architecture={SAMPLED_ARCH_PARAM}"
+                    f"{config.path}:{line}: {token} is missing{where}; the training "
+                    f"script needs the architecture, e.g. --sampled_arch={token}"
                 )
     check_programs(specs, config.path, line)
     _check_devices(config, executor)
     if config.num_gpus_per_job > 1:
         _check_torchrun(config, specs)
     return specs
+
+
+def _check_stage(config: TuningConfig, kind: str) -> None:
+    """Refuse what belongs into another stage's config."""
+    meanings = {
+        SAMPLED: "stands for what supernets have sampled",
+        FINAL: "stands for the best of the architectures that sampled jobs have trained",
+    }
+    for stage, token in ARCHITECTURE_TOKENS.items():
+        line = config.line_of(token)
+        if stage != kind and line is not None:
+            own = f" (here {ARCHITECTURE_TOKENS[kind]} does)" if kind in ARCHITECTURE_TOKENS else ""
+            raise ConfigError(
+                f"{config.path}:{line}: {token} {meanings[stage]} and cannot be in the config of "
+                f"{kind} jobs{own}; are the two configs swapped?"
+            )
+    for token in INPUT_TOKENS:
+        if kind != SCORED and (line := config.line_of(token)) is not None:
+            raise ConfigError(
+                f"{config.path}:{line}: {token} is only known in the third config of dnas rank, "
+                "which scores subnets"
+            )
+    if kind != FINAL and "NUM_BEST_ARCHS" in config.key_lines:
+        raise ConfigError(
+            f"{config.path}:{config.key_lines['NUM_BEST_ARCHS']}: NUM_BEST_ARCHS would be ignored: "
+            f"it is for the config of the final stage, and these are {kind} jobs"
+        )
 
 
 def slot_pool(
@@ -172,16 +209,6 @@ def _slots(config: TuningConfig, executor: Executor | None, max_submitted: int) 
         devices_per_job=config.num_gpus_per_job,
         cpus_per_job=config.num_cpus_per_job,
     )
-
-
-def _check_inputs(config: TuningConfig, kind: str) -> None:
-    """Refuse tokens that only the third config of a study has a meaning for."""
-    for token in (SUPERNET_PARAM, ARCHITECTURES_PARAM):
-        if kind != SCORED and (line := config.line_of(token)) is not None:
-            raise ConfigError(
-                f"{config.path}:{line}: {token} is only known in the third config of dnas rank, "
-                "which scores subnets"
-            )
 
 
 def _check_devices(config: TuningConfig, executor: Executor | None) -> None:
@@ -251,7 +278,7 @@ class SampledJobs:
                 self._trained.setdefault(spec.canonical_id, Path(spec.architecture))
 
     def after(self, job: Job) -> list[JobSpec]:
-        """Jobs that follow from a job that succeeded: none from a sampled one.
+        """Jobs that follow from a job that succeeded: none from others than supernets.
 
         Raises:
             JobError: A supernet job left no architecture, or a damaged one.
@@ -278,17 +305,13 @@ class SampledJobs:
         for file, canonical_id in found:
             first = self._trained.setdefault(canonical_id, file)
             if not _same_place(first, file):
-                self._duplicates[self._name(file)] = {
-                    "architecture": self._name(file),
+                name, same = path_in_run(self._run, file), path_in_run(self._run, first)
+                self._duplicates[name] = {
+                    "architecture": name,
                     "canonical_id": canonical_id,
-                    "same_as": self._name(first),
+                    "same_as": same,
                 }
-                logger.info(
-                    "%s equals %s (%s): not trained twice",
-                    self._name(file),
-                    self._name(first),
-                    canonical_id,
-                )
+                logger.info("%s equals %s (%s): not trained twice", name, same, canonical_id)
                 continue
             self._trained[canonical_id] = file
             specs += [
@@ -297,10 +320,6 @@ class SampledJobs:
             ]
         record_duplicates(self._run, [self._duplicates[key] for key in sorted(self._duplicates)])
         return specs
-
-    def _name(self, file: Path) -> str:
-        """The file's path from the run folder, which stays true when the folder is moved."""
-        return Path(os.path.relpath(file, self._run.path)).as_posix()
 
 
 def _same_place(first: Path, second: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dnas.jobs.config import TuningConfig
 from dnas.jobs.job import KINDS, JobSpec
 from dnas.jobs.slots import SlotPool, Slots
+from dnas.runs import FINAL
 
 
 def job_table(
@@ -19,7 +20,7 @@ def job_table(
     """Render the jobs of a run that has not started.
 
     Args:
-        specs: The jobs of each kind. Sampled ones may be templates, one for each setting.
+        specs: The jobs of each kind. Those of later stages may be templates, one for each setting.
         configs: The config of each kind, for its origin.
         slots: The devices.
         experiment: Path of the run folder, for the title.
@@ -34,6 +35,10 @@ def job_table(
         each = ""
         if any(spec.canonical_id is None for spec in found) and config.wants_architecture:
             each = " for each distinct architecture that the supernets sample"
+            if kind == FINAL:
+                best = config.num_best_archs
+                each = f" for each of the {best} best" if best > 1 else " for the best"
+                each += " of the sampled architectures, when all of them are trained"
         lines += [
             "",
             f"{kind}: {len(found)} {'job' if len(found) == 1 else 'jobs'}{each} ({config.path})",

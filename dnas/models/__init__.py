@@ -4,7 +4,7 @@ from dnas.models.autoint import AutoInt
 from dnas.models.cin import CompressedInteraction
 from dnas.models.deepfm import DeepFM
 from dnas.models.dlrm import DLRM, DLRMSpec
-from dnas.models.embeddings import EmbeddingTables, FusedTable
+from dnas.models.embeddings import EmbeddingTables, FusedTable, capped_rows
 from dnas.models.factorization import FactorizationMachine
 from dnas.models.field_model import FieldModel
 from dnas.models.fields import FieldVectors
@@ -32,5 +32,6 @@ __all__ = [
     "InteractingLayer",
     "InteractingStack",
     "XDeepFM",
+    "capped_rows",
     "make_interaction",
 ]

@@ -22,6 +22,14 @@ from dnas.models.initialization import init_table_
 from dnas.models.look_up import look_up
 
 
+def capped_rows(cardinalities: Sequence[int], most_rows: int) -> tuple[int, ...]:
+    """Rows of each feature's table where no table may have more than ``most_rows``; 0: no cap.
+
+    Ids beyond share rows with others, since an id is taken modulo the rows.
+    """
+    return tuple(min(count, most_rows) if most_rows else count for count in cardinalities)
+
+
 class FusedTable(nn.Module):
     """The rows of several tables of one dimension, one below the other.
 

@@ -41,15 +41,24 @@ class DotInteraction(nn.Module):
         """``(B, D)`` and ``(B, F, D)`` to ``(B, output_width)``."""
         vectors = torch.cat([x.unsqueeze(1), embeddings], dim=1)  # (B, F + 1, D)
         (t,) = autocast_to([vectors])
-        if torch.is_grad_enabled():
-            dots = _PairwiseDots.apply(t, self.flat, self.flat_mirrored)
-        else:
-            dots = pairwise_dots(t, self.flat)
-        return torch.cat([x, dots], dim=1)
+        return torch.cat([x, pairwise_dots(t, self.flat, self.flat_mirrored)], dim=1)
 
 
-def pairwise_dots(t: Tensor, flat: Tensor) -> Tensor:
-    """Entries ``flat`` of ``T T^T`` for each row, ``(B, F + 1, D)`` to ``(B, len(flat))``."""
+def pairwise_dots(t: Tensor, flat: Tensor, flat_mirrored: Tensor) -> Tensor:
+    """Entries ``flat`` of ``T T^T`` for each row, ``(B, V, D)`` to ``(B, len(flat))``.
+
+    Args:
+        t: V vectors of each row.
+        flat: ``i * V + j`` of each entry (i, j).
+        flat_mirrored: ``j * V + i``.
+    """
+    if torch.is_grad_enabled():
+        dots: Tensor = _PairwiseDots.apply(t, flat, flat_mirrored)
+        return dots
+    return _entries(t, flat)
+
+
+def _entries(t: Tensor, flat: Tensor) -> Tensor:
     return torch.bmm(t, t.transpose(1, 2)).flatten(1).index_select(1, flat)
 
 
@@ -63,7 +72,7 @@ class _PairwiseDots(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, t: Tensor, flat: Tensor, mirrored: Tensor) -> Tensor:
         ctx.save_for_backward(t, flat, mirrored)
-        return pairwise_dots(t, flat)
+        return _entries(t, flat)
 
     @staticmethod
     @once_differentiable

@@ -167,8 +167,14 @@ def best_trainings(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["validation_logloss"].notna()].sort_values(
         ["validation_logloss", "job"], kind="stable"
     )
-    key = rows["canonical_id"].where(rows["canonical_id"].notna(), "job " + rows["job"].astype(str))
-    return rows[~key.duplicated()]
+    return rows[~architecture_keys(rows).duplicated()]
+
+
+def architecture_keys(rows: pd.DataFrame) -> pd.Series:
+    """What tells the architectures of ``rows`` apart; a row that names none is one of its own."""
+    return rows["canonical_id"].where(
+        rows["canonical_id"].notna(), "job " + rows["job"].astype(str)
+    )
 
 
 def _group(rows: pd.DataFrame, cost: str | None) -> Group | None:

@@ -26,22 +26,22 @@ IMPORTANT_SETTINGS = (
 )  # fmt: skip
 
 _IDENTITY = (
-    "job", "architecture_id", "canonical_id", "origin", "search_space", "supernet_job",
+    "job", "stage", "architecture_id", "canonical_id", "origin", "search_space", "supernet_job",
     "theta_step", "theta_epochs", "log_probability", "search_score", "search_iteration",
 )  # fmt: skip
 _FAILURE_COLUMNS = ("kind", "job", "state", "reason", "attempts", "exit_code", "log")
 
 
 def results_frame(run: RunFolder) -> pd.DataFrame:
-    """One row for each sampled job that succeeded and measured something on validation rows.
+    """One row for each sampled or final job that succeeded and measured something in validation.
 
     Columns, in this order:
 
-    - ``job``, ``architecture_id``, ``canonical_id``, ``origin`` (``draw``, ``most_likely``,
-      ``evolution``, ``random_search``; ``random`` is the baseline), ``search_space``,
-      ``supernet_job``, ``theta_step``, ``theta_epochs``, ``log_probability`` (nats, of the
-      architecture under theta), ``search_score`` (with shared weights, lower is better),
-      ``search_iteration``;
+    - ``job``, ``stage`` (``sampled`` or ``final``), ``architecture_id``, ``canonical_id``,
+      ``origin`` (``draw``, ``most_likely``, ``evolution``, ``random_search``; ``random`` and
+      ``given`` ones are for comparison), ``search_space``, ``supernet_job``, ``theta_step``,
+      ``theta_epochs``, ``log_probability`` (nats, of the architecture under theta),
+      ``search_score`` (with shared weights, lower is better), ``search_iteration``;
     - ``search.<flag>``: what the braces of the supernet job chose;
     - ``setting.<flag>``: what the braces of this job chose, and the resolved ones among
       :data:`IMPORTANT_SETTINGS`;
@@ -62,7 +62,7 @@ def results_of(records: RunRecords) -> pd.DataFrame:
     searches = {record.id: _brace_settings(record) for record in records.supernet}
     rows: list[dict[str, Any]] = []
     foreign = 0
-    for record in records.sampled:
+    for record in (*records.sampled, *records.final):
         if record.state != SUCCEEDED or record.result is None:
             continue
         row = _row(record, record.result, searches)
@@ -71,7 +71,7 @@ def results_of(records: RunRecords) -> pd.DataFrame:
         else:
             rows.append(row)
     if foreign:
-        logger.info("%d sampled jobs wrote results without validation metrics: left out", foreign)
+        logger.info("%d jobs wrote results without validation metrics: left out", foreign)
     return pd.DataFrame(rows, columns=_column_order(rows))
 
 
@@ -105,6 +105,11 @@ def failures_of(records: RunRecords) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_FAILURE_COLUMNS))
 
 
+def of_stage(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of jobs of ``kind``."""
+    return frame[frame["stage"] == kind]
+
+
 def cost_columns(frame: pd.DataFrame) -> list[str]:
     """The columns of ``frame`` that are costs and of which at least one row says something."""
     names = [name for name in KNOWN_COSTS if name in frame]
@@ -136,6 +141,7 @@ def _row(
     supernet = str(provenance.get("job") or "").rstrip("/").rsplit("/", 1)[-1] or None
     row: dict[str, Any] = {
         "job": record.id,
+        "stage": record.kind,
         "architecture_id": architecture.get("id"),
         "canonical_id": architecture.get("canonical_id")
         or record.job.get("canonical_id")

@@ -33,7 +33,7 @@ from dnas.reporting.records import (
     read_run,
 )
 from dnas.reporting.text import columns, cut, duration, plural, shorten
-from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, RunFolder
+from dnas.runs import RunFolder
 
 _MOST_COLUMNS = 100
 _RUNNING_SHOWN = 16
@@ -67,10 +67,7 @@ def status_text(run: RunFolder, now: float | None = None, *, worked_on: bool | N
     if worked_on is False and any(job.state in UNFINISHED for job in records.jobs):
         lines.append(_NO_MANAGER)
     lines += _stop_reason(records.status)
-    stages = [(SUPERNET, records.supernet), (SAMPLED, records.sampled)]
-    if records.folder.study.exists():
-        stages = [(DRAWN, records.drawn), *stages, (SCORED, records.scored)]
-    for kind, jobs in stages:
+    for kind, jobs in records.stages:
         lines += _stage(kind, jobs, estimate=left is None)
     lines += _devices(status)
     lines += _running(records.jobs, _mappings(status.get("running")), clock)

@@ -14,7 +14,7 @@ from typing import Any
 
 from dnas.errors import DnasError, JobError
 from dnas.files import read_json
-from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import DRAWN, FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 SUCCEEDED = "succeeded"
 DIVERGED = "diverged"
@@ -41,7 +41,8 @@ class JobRecord:
     """One job as its folder tells it.
 
     Attributes:
-        kind: ``"supernet"``, ``"sampled"``; in a study also ``"drawn"``, ``"scored"``.
+        kind: ``"supernet"``, ``"sampled"`` or ``"final"``; in a study also ``"drawn"`` and
+            ``"scored"``.
         folder: Its file names.
         job: Content of ``job.json``; empty when absent or unreadable.
         status: Content of the manager's ``status.json``; empty when absent or unreadable.
@@ -92,8 +93,11 @@ class RunRecords:
     status: Mapping[str, Any]
     supernet: list[JobRecord] = field(default_factory=list)
     sampled: list[JobRecord] = field(default_factory=list)
+    final: list[JobRecord] = field(default_factory=list)
     drawn: list[JobRecord] = field(default_factory=list)
     scored: list[JobRecord] = field(default_factory=list)
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """Content of ``choice.json``; empty when absent or unreadable."""
 
     @property
     def experiment_id(self) -> str:
@@ -106,7 +110,17 @@ class RunRecords:
     @property
     def jobs(self) -> list[JobRecord]:
         """All jobs, in the order of their stages."""
-        return [*self.drawn, *self.supernet, *self.sampled, *self.scored]
+        return [*self.drawn, *self.supernet, *self.sampled, *self.final, *self.scored]
+
+    @property
+    def stages(self) -> list[tuple[str, list[JobRecord]]]:
+        """Kind and jobs of each stage that the run is to have."""
+        stages = [(SUPERNET, self.supernet), (SAMPLED, self.sampled)]
+        if self.folder.study.exists():
+            return [(DRAWN, self.drawn), *stages, (SCORED, self.scored)]
+        configs = self.experiment.get("configs")
+        wanted = isinstance(configs, Mapping) and FINAL in configs
+        return [*stages, (FINAL, self.final)] if self.final or wanted else stages
 
 
 def read_run(run: RunFolder) -> RunRecords:
@@ -117,7 +131,7 @@ def read_run(run: RunFolder) -> RunRecords:
     """
     if not run.path.is_dir():
         raise JobError(f"{run.path}: there is no such run folder")
-    signs = (run.experiment, run.status, run.path / SUPERNET, run.path / SAMPLED)
+    signs = (run.experiment, run.status, *(run.path / kind for kind in (SUPERNET, SAMPLED, FINAL)))
     if not any(sign.exists() for sign in signs):
         raise JobError(
             f"{run.path}: not a run folder (none of {', '.join(s.name for s in signs)} is in it); "
@@ -129,8 +143,10 @@ def read_run(run: RunFolder) -> RunRecords:
         status=_read_mapping(run.status, []) or {},
         supernet=[read_job(SUPERNET, folder) for folder in run.jobs(SUPERNET)],
         sampled=[read_job(SAMPLED, folder) for folder in run.jobs(SAMPLED)],
+        final=[read_job(FINAL, folder) for folder in run.jobs(FINAL)],
         drawn=[read_job(DRAWN, folder) for folder in run.jobs(DRAWN)],
         scored=[read_job(SCORED, folder) for folder in run.jobs(SCORED)],
+        choice=_read_mapping(run.choice, []) or {},
     )
 
 

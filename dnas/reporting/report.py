@@ -9,9 +9,11 @@ import pandas as pd
 
 from dnas.errors import DnasError
 from dnas.files import replacing, write_text
+from dnas.reporting.complexity import complexity_frame
+from dnas.reporting.distribution import distribution_numbers, draw_distribution, worth_drawing
 from dnas.reporting.drawing import file_name, save_figure
 from dnas.reporting.entropy import draw_entropy, entropy_numbers
-from dnas.reporting.frames import cost_name, failures_of, results_of
+from dnas.reporting.frames import cost_name, failures_of, of_stage, results_of
 from dnas.reporting.front import draw_front, front_numbers
 from dnas.reporting.heatmap import draw_heatmap, heatmap_numbers
 from dnas.reporting.maincost import main_cost, varying_costs
@@ -19,7 +21,7 @@ from dnas.reporting.records import JobRecord, RunRecords, read_run
 from dnas.reporting.statistics import statistics_frame
 from dnas.reporting.summary import Findings, summary_text
 from dnas.reporting.theta import read_theta
-from dnas.runs import RunFolder
+from dnas.runs import FINAL, SAMPLED, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +29,14 @@ logger = logging.getLogger(__name__)
 def make_report(run: RunFolder) -> str:
     """Write tables, pictures and summary into the run folder.
 
-    ``results.csv`` (every trained architecture), ``pareto.csv`` (the fronts of loss against each
-    cost that varies, the main cost first; its column ``cost_metric`` says which),
-    ``statistics.csv`` (Tables III-V), ``failures.csv``, ``summary.txt``, and in ``figures/``
+    ``results.csv`` (every training of the sampled and of the final stage), ``pareto.csv`` (the
+    fronts of loss against each cost that varies, the main cost first; its column ``cost_metric``
+    says which), ``statistics.csv`` (Tables III-V), ``complexity.csv`` (NASRec's Table 5),
+    ``cdf.csv`` (its Figure 5), ``failures.csv``, ``summary.txt``, and in ``figures/``
     ``<job>.<picture>.heatmap.png`` and ``<job>.entropy.png`` for each supernet job,
-    ``front.<cost>.png`` for each cost that varies. A run that is still going is reported as far as
-    it is; every file is replaced as a whole.
+    ``front.<cost>.png`` for each cost that varies, ``cdf.validation_logloss.png``. Fronts,
+    statistics and distributions are those of the sampled stage, whose jobs are all alike. A run
+    that is still going is reported as far as it is; every file is replaced as a whole.
 
     Args:
         run: The run folder.
@@ -44,12 +48,17 @@ def make_report(run: RunFolder) -> str:
         JobError: ``run`` is not a run folder.
     """
     records = read_run(run)
-    results = results_of(records)
+    every = results_of(records)
+    results = of_stage(every, SAMPLED)
     cost = main_cost(results, records)
+    complexity = complexity_frame(every)
+    distribution = distribution_numbers(results)
     files = [
-        write_table(run.results, results),
+        write_table(run.results, every),
         write_table(run.pareto, _fronts(results, cost)),
         write_table(run.statistics, statistics_frame(results)),
+        write_table(run.complexity, complexity),
+        write_table(run.distribution, distribution),
         write_table(run.failures, failures_of(records)),
     ]
     trouble: list[str] = []
@@ -69,6 +78,11 @@ def make_report(run: RunFolder) -> str:
         title = f"{records.experiment_id}: loss against {cost_name(column)}"
         save_figure(draw_front(front_numbers(results, column), title), run.figures / name)
         files.append(f"{run.figures.name}/{name}")
+    if worth_drawing(distribution):
+        name = file_name("cdf", "validation_logloss", "png")
+        title = f"{records.experiment_id}: distribution of the loss over architectures"
+        save_figure(draw_distribution(distribution, title), run.figures / name)
+        files.append(f"{run.figures.name}/{name}")
     for record in records.jobs:
         for problem in record.problems:
             logger.warning("%s/%s", record.name, problem)
@@ -76,6 +90,8 @@ def make_report(run: RunFolder) -> str:
         Findings(
             records=records,
             results=results,
+            final=of_stage(every, FINAL),
+            complexity=complexity,
             cost=cost,
             entropy=entropy,
             trouble=trouble,

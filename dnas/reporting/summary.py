@@ -11,6 +11,7 @@ import pandas as pd
 from dnas.reporting.comparison import Comparison, Group, best_trainings, compare
 from dnas.reporting.entropy import NEARLY_UNIFORM
 from dnas.reporting.failures import failure_lines
+from dnas.reporting.final import complexity_lines, final_lines
 from dnas.reporting.frames import METRICS, cost_name, setting_columns
 from dnas.reporting.records import DIVERGED, JobRecord, RunRecords, count_states
 from dnas.reporting.statistics import (
@@ -38,8 +39,10 @@ class Findings:
 
     Attributes:
         records: The run.
-        results: As from ``results_frame``.
+        results: As from ``results_frame``, the sampled stage.
         cost: The main cost column, or None.
+        final: As from ``results_frame``, the final stage.
+        complexity: As from ``complexity_frame``.
         entropy: Final mean entropy of theta of each supernet job that recorded one.
         trouble: What else could not be read, one line each.
         files: Names of the files written, inside the run folder.
@@ -48,6 +51,8 @@ class Findings:
     records: RunRecords
     results: pd.DataFrame
     cost: str | None
+    final: pd.DataFrame = field(default_factory=pd.DataFrame)
+    complexity: pd.DataFrame = field(default_factory=pd.DataFrame)
     entropy: Mapping[str, float] = field(default_factory=dict)
     trouble: Sequence[str] = ()
     files: Sequence[str] = ()
@@ -57,9 +62,11 @@ def summary_text(findings: Findings) -> str:
     """The summary, ending in a newline."""
     kept = findings.results[~diverged_rows(findings.results)]
     head = _head(findings, len(kept))
-    body: list[str] = []
+    body = final_lines(findings.records.choice, findings.final)
     if len(kept):
         body += _best(kept, findings.cost)
+    body += complexity_lines(findings.complexity)
+    if len(kept):
         body += _most_likely(kept, findings)
         body += _against_random(findings)
     body += _uniform_warning(findings.entropy)
@@ -77,7 +84,7 @@ def _head(findings: Findings, usable: int) -> list[str]:
     records, frame = findings.records, findings.results
     state = str(records.status.get("state") or "state unknown")
     lines = [f"experiment {records.experiment_id}: {state}"]
-    for kind, jobs in (("supernet", records.supernet), ("sampled", records.sampled)):
+    for kind, jobs in records.stages:
         counts = [f"{n} {state.replace('_', ' ')}" for state, n in count_states(jobs).items()]
         lines.append(
             f"{kind + ' jobs':<14}{len(jobs)}" + (": " + ", ".join(counts) if jobs else "")
@@ -298,10 +305,11 @@ def _failures(findings: Findings) -> list[str]:
 
 def _files(findings: Findings) -> list[str]:
     figures = [name for name in findings.files if name.endswith(".png")]
-    tables = [name for name in findings.files if not name.endswith(".png")]
+    tables = [name.removesuffix(".csv") for name in findings.files if name.endswith(".csv")]
+    texts = [name for name in findings.files if not name.endswith((".csv", ".png"))]
     where = shorten(str(findings.records.folder.path), 60)
     lines = [f"in {where}:"]
-    shown = ", ".join(tables)
+    shown = ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
     return [
         *lines,
         f"  {shown}" + (f", figures/ ({plural(len(figures), 'picture')})" if figures else ""),

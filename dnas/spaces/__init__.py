@@ -2,16 +2,19 @@
 
 from dnas.spaces.base import Prepared, SearchSpace
 from dnas.spaces.files import build_model, load_architecture, make_record, space_config
+from dnas.spaces.overrides import costs_of, overridden
 from dnas.spaces.registry import find_space, known_spaces, register
 
 __all__ = [
     "Prepared",
     "SearchSpace",
     "build_model",
+    "costs_of",
     "find_space",
     "known_spaces",
     "load_architecture",
     "make_record",
+    "overridden",
     "register",
     "space_config",
 ]

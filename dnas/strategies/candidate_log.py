@@ -112,9 +112,9 @@ class CandidateLog:
             append_json_line(self._path, candidate.to_json())
 
     def best(self, count: int) -> list[Candidate]:
-        """The ``count`` best by score, the earlier of equally good ones first."""
-        ranked = sorted(self.candidates.values(), key=lambda c: (c.score, c.number))
-        return ranked[:count]
+        """The ``count`` best of those with a score, the earlier of equally good ones first."""
+        scored = (entry for entry in self.candidates.values() if entry.score < float("inf"))
+        return sorted(scored, key=lambda entry: (entry.score, entry.number))[:count]
 
 
 class _InOrder:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnas.core import Architecture, SuperNet
-from dnas.errors import ConfigError
+from dnas.errors import ConfigError, DivergenceError
 from dnas.runs import JobFolder
 from dnas.strategies.candidate_log import Candidate, CandidateLog
 from dnas.strategies.evaluation_pool import Evaluations
@@ -102,6 +102,7 @@ class CandidateSearch:
 
         Raises:
             ConfigError: Nothing is within the cost limits.
+            DivergenceError: No candidate has a score.
             Preempted: Stopping was asked for; what was evaluated is kept.
         """
         self.files.rewind_metrics(self.first_step)
@@ -124,9 +125,17 @@ class CandidateSearch:
                 told,
                 strategy.evaluations,
             )
+        best = self.log.best(self.top_k)
+        if not best:
+            raise DivergenceError(
+                f"none of {told} candidates has a finite {self.task.selection}: the supernet has "
+                "diverged; lower the learning rate of its training",
+                step=self.first_step + told,
+                last_good={},
+            )
         return [
             FoundArchitecture(candidate.architecture, strategy.name, rank, candidate)
-            for rank, candidate in enumerate(self.log.best(self.top_k), start=1)
+            for rank, candidate in enumerate(best, start=1)
         ]
 
     def _evaluated(
@@ -166,7 +175,6 @@ class CandidateSearch:
         progress: Progress,
     ) -> None:
         finite = [c.score for c in candidates if c.score < float("inf")]
-        best = self.log.best(1)[0]
         line = {
             "event": "iteration",
             "phase": self.strategy.name,
@@ -178,14 +186,15 @@ class CandidateSearch:
             "seconds": round(time.monotonic() - started, 3),
         }
         self.files.append_metrics(line)
-        progress.note(best=best.score)
-        progress.metric(f"best {self.task.selection}", best.metrics[self.task.selection])
-        logger.info(
-            "%s: iteration %d, %d candidates evaluated, best %s %s (%s)",
-            self.strategy.name,
-            iteration,
-            told,
-            self.task.selection,
-            best.metrics[self.task.selection],
-            best.architecture.id,
-        )
+        for best in self.log.best(1):
+            progress.note(best=best.score)
+            progress.metric(f"best {self.task.selection}", best.metrics[self.task.selection])
+            logger.info(
+                "%s: iteration %d, %d candidates evaluated, best %s %s (%s)",
+                self.strategy.name,
+                iteration,
+                told,
+                self.task.selection,
+                best.metrics[self.task.selection],
+                best.architecture.id,
+            )

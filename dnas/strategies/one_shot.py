@@ -108,8 +108,7 @@ class OneShotTraining:
         self.super_net = super_net.to(self.device)
         self.loader = loader
         self.total_steps = max(math.floor(epochs * len(loader) + Fraction(1, 2)), 1)
-        strategy = prior.check_strategy(path_sampling)
-        self.paths = PathPlan(prior, strategy, warmup_fraction * self.total_steps, seed)
+        self.paths = PathPlan(prior, path_sampling, warmup_fraction * self.total_steps, seed)
         self.lr_factor = cosine(self.total_steps, lr_warmup_fraction * self.total_steps)
         params = dict(optimizer_params or {})
         self.one_step = make_path_step(
@@ -133,7 +132,7 @@ class OneShotTraining:
             {
                 "training": "one-shot",
                 "steps": self.total_steps,
-                "path_sampling": strategy,
+                "path_sampling": self.paths.strategy,
                 "warmup_fraction": warmup_fraction,
                 "optimizer": getattr(optimizer_class, "__name__", str(optimizer_class)),
                 "optimizer_params": params,
@@ -158,7 +157,7 @@ class OneShotTraining:
         """
         self._resume()
         if self.step < self.total_steps:
-            if self.paths.warmup_steps > 0 and self.paths.prior.full_path() is None:
+            if self.paths.warmup_steps > 0 and self.paths.full_path is None:
                 logger.info("the space has no full path: the supernet is trained without warm-up")
             with self.files.progress("supernet", self.total_steps, self.step) as progress:
                 self._run(progress)

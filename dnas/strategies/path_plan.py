@@ -10,12 +10,9 @@ that p is the probability of the *whole* supernet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from dnas.core import Architecture, Prior
-from dnas.errors import ConfigError
 from dnas.training.seeding import make_generator
 
 _CPU = torch.device("cpu")
@@ -26,33 +23,34 @@ def full_path_probability(step: int, warmup_steps: float) -> float:
     return max(1.0 - step / warmup_steps, 0.0) if warmup_steps > 0 else 0.0
 
 
-@dataclass(frozen=True)
 class PathPlan:
     """The paths of a training.
 
-    Attributes:
+    Args:
         prior: Where paths come from.
-        strategy: One of ``prior.strategies``.
+        strategy: One of ``prior.strategies``; empty: the first of them.
         warmup_steps: Steps in which the full path may come up; no effect in a space without one.
         seed: Of all paths.
+
+    Raises:
+        ConfigError: There is no such strategy.
     """
 
-    prior: Prior
-    strategy: str
-    warmup_steps: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        self.prior.check_strategy(self.strategy)
-        if not self.warmup_steps >= 0:
-            raise ConfigError(f"warmup_steps must not be negative, but got {self.warmup_steps}")
+    def __init__(self, prior: Prior, strategy: str, warmup_steps: float, seed: int) -> None:
+        self.prior = prior
+        self.strategy = prior.check_strategy(strategy)
+        self.warmup_steps = warmup_steps
+        self.seed = seed
+        self.full_path = prior.full_path()
 
     def __call__(self, step: int) -> tuple[Architecture, bool]:
         """The path of ``step``, and whether it is the full one."""
         generator = make_generator(_CPU, self.seed, "path", step)
         probability = full_path_probability(step, self.warmup_steps)
-        if probability > 0.0:
-            full = self.prior.full_path()
-            if full is not None and float(torch.rand((), generator=generator)) < probability:
-                return full, True
+        if (
+            self.full_path is not None
+            and probability > 0.0
+            and float(torch.rand((), generator=generator)) < probability
+        ):
+            return self.full_path, True
         return self.prior.path(self.strategy, generator), False

@@ -221,7 +221,7 @@ def check_phases_keep_apart(make_supernet: MakeSuperNet, make_inputs: MakeInputs
         inputs = make_inputs(ROWS)
         with torch.no_grad():
             shape = net(*inputs, sample=net.soft_sample(1.0, ROWS)).shape
-        batch = _FixedBatch(inputs, torch.rand(shape))
+        batch = FixedBatch(inputs, torch.rand(shape))
         manager = SearchManager(
             net,
             w_dataloader=[batch],
@@ -440,10 +440,10 @@ class _AllCosts(StatelessPenalty):
         return task_loss + sum(torch.log1p(cost).mean() for cost in costs.values())
 
 
-class _FixedBatch(TensorBatch):
+class FixedBatch(TensorBatch):
     """Inputs of any kind, Bags among them, with labels."""
 
-    def to(self, device: torch.device) -> _FixedBatch:
+    def to(self, device: torch.device) -> FixedBatch:
         return self
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,11 @@ class Weight:
     ranges: tuple[Ranges, ...]
     fill: float | None = None
 
+    @cached_property
+    def merged(self) -> tuple[Ranges, ...]:
+        """``ranges`` with adjoining parts as one."""
+        return tuple(merged(axis) for axis in self.ranges)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the network's tensor."""
@@ -56,10 +62,9 @@ class Weight:
 
     def take(self, whole: Tensor) -> Tensor:
         """The network's tensor out of the supernet's; a view where the parts adjoin."""
-        for axis, ranges in enumerate(self.ranges):
-            parts = merged(ranges)
+        for axis, parts in enumerate(self.merged):
             if len(parts) == 1:
-                whole = whole.narrow(axis, *parts[0])
+                whole = _narrow(whole, axis, *parts[0])
             elif len(parts) <= _MOST_PARTS:
                 whole = torch.cat([whole.narrow(axis, *part) for part in parts or ((0, 0),)], axis)
             else:
@@ -67,19 +72,24 @@ class Weight:
                 whole = whole.index_select(axis, torch.cat(places).to(whole.device))
         return whole
 
-    def parts(self, whole: Tensor, mine: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of views of the same weights: in the supernet's tensor, in the network's."""
-        pairs = [(whole, mine)]
-        for axis, ranges in enumerate(self.ranges):
-            cut: list[tuple[Tensor, Tensor]] = []
-            for outer, inner in pairs:
+    def parts(self, mine: Tensor, *wholes: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Views of the same weights in the network's tensor, and in the supernet's (or like it)."""
+        pairs = [(mine, *wholes)]
+        for axis, ranges in enumerate(self.merged):
+            cut: list[tuple[Tensor, ...]] = []
+            for inner, *outer in pairs:
                 begin = 0
-                for start, length in merged(ranges):
-                    place = inner.narrow(axis, begin, length)
-                    cut.append((outer.narrow(axis, start, length), place))
+                for start, length in ranges:
+                    views = (_narrow(tensor, axis, start, length) for tensor in outer)
+                    cut.append((_narrow(inner, axis, begin, length), *views))
                     begin += length
             pairs = cut
         yield from pairs
+
+
+def _narrow(tensor: Tensor, axis: int, start: int, length: int) -> Tensor:
+    """Part of an axis; the tensor itself where that is all of it."""
+    return tensor if length == tensor.shape[axis] else tensor.narrow(axis, start, length)
 
 
 def merged(ranges: Ranges) -> Ranges:

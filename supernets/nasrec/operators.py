@@ -36,6 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnas.models.interaction import pairwise_dots
 from supernets.nasrec.layers import Layer, Linear, Norm, Weights, merged
 from supernets.nasrec.shape import Ranges, Shape, size, upto
 
@@ -252,10 +253,8 @@ class DotProduct(Operator):
         dense = self.through(self.dense_norm, weights, dense)
         rows = self.through(self.rows, weights, inputs.sparse)
         rows = self.through(self.rows_norm, weights, rows)
-        vectors = torch.cat([dense.unsqueeze(2), rows], dim=2)  # (B, e, k + 1)
-        gram = torch.bmm(vectors.transpose(1, 2), vectors)
-        below = _below_diagonal(self.num_vectors, gram.device)
-        products = gram.flatten(1).index_select(1, below)
+        vectors = torch.cat([dense.unsqueeze(1), rows.transpose(1, 2)], dim=1)  # (B, k + 1, e)
+        products = pairwise_dots(vectors, *_below_diagonal(self.num_vectors, vectors.device))
         out = self.through(self.project, weights, products)
         return self.through(self.norm, weights, out)
 
@@ -310,12 +309,11 @@ class Attention(Operator):
 
     def __call__(self, weights: Weights, inputs: Inputs) -> Tensor:
         y = self.through(self.norm, weights, self.project(weights, inputs.sparse))  # (B, e, N)
+        tokens = y.transpose(1, 2).contiguous()  # (B, N, e)
         if not self.inner:
-            # The small factor is scaled, not the N x N products.
-            scaled = y / math.sqrt(self.site.shape.dim)
-            scores = torch.bmm(scaled.transpose(1, 2), y)
-            return torch.bmm(y, scores.softmax(dim=2).transpose(1, 2))
-        tokens = y.transpose(1, 2)  # (B, N, e)
+            one_head = tokens.unsqueeze(1)
+            mixed = F.scaled_dot_product_attention(one_head, one_head, one_head)
+            return mixed.squeeze(1).transpose(1, 2)
         attended = self.inner["out"](weights, self._heads(self.inner["qkv"](weights, tokens)))
         tokens = self.inner["norm1"](weights, tokens + attended)
         hidden = F.relu(self.inner["hidden"](weights, tokens))
@@ -325,10 +323,9 @@ class Attention(Operator):
     def _heads(self, qkv: Tensor) -> Tensor:
         batch, rows, _ = qkv.shape
         heads = self.site.shape.attention_heads
-        q, k, v = qkv.view(batch, rows, 3, heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
-        scores = torch.bmm(q / math.sqrt(q.shape[-1]), k.transpose(1, 2))
-        mixed = torch.bmm(scores.softmax(dim=2), v)  # (B * heads, N, e / heads)
-        return mixed.view(batch, heads, rows, -1).transpose(1, 2).flatten(2)
+        q, k, v = qkv.view(batch, rows, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, e / heads)
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class FactorizationMachine(Operator):
@@ -410,10 +407,10 @@ def pair_places(rows: Ranges) -> Ranges:
 
 
 @lru_cache(maxsize=256)
-def _below_diagonal(count: int, device: torch.device) -> Tensor:
-    """Flat places below the diagonal of a square matrix, row by row."""
+def _below_diagonal(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Flat places below the diagonal of a square matrix, row by row, and their mirror images."""
     rows, columns = torch.tril_indices(count, count, offset=-1, device=device)
-    return rows * count + columns
+    return rows * count + columns, columns * count + rows
 
 
 def _padded_width(site: Site) -> int:

@@ -108,11 +108,13 @@ class SlicedPathStep:
             if gradient is None:
                 continue
             name = parameter_name(weight.name)
-            for whole, mine in weight.parts(self.super_net.weights[name], gradient):
-                changed.append(whole)
-                gradients.append(mine)
+            wholes = [self.super_net.weights[name]]
             if self.sums:
-                sums += [whole for whole, _ in weight.parts(self.sums[name], gradient)]
+                wholes.append(self.sums[name])
+            for mine, whole, *squares in weight.parts(gradient, *wholes):
+                gradients.append(mine)
+                changed.append(whole)
+                sums += squares
         if not self.sums:
             torch._foreach_add_(changed, gradients, alpha=-self.lr)
             return

@@ -45,12 +45,16 @@ class NASRecPrior(Prior):
 
     def path(self, strategy: str, generator: torch.Generator) -> Architecture:
         """A path to train, by one of the paper's three strategies."""
+        return self._trimmed(self.path_genome(strategy, generator))
+
+    def path_genome(self, strategy: str, generator: torch.Generator) -> Genome:
+        """The same with the parts that do not reach the logit."""
         strategy = self.check_strategy(strategy)
         count = _binomial if self.binomial_paths else _uniform
         if strategy == SINGLE_SINGLE:
             count = _one
         operators = _uniform if strategy == ANY_ANY else _one
-        return self._trimmed(self._genome(generator, connections=count, operators=operators))
+        return self._genome(generator, connections=count, operators=operators)
 
     def full_path(self) -> Architecture:
         """All operators, all connections, the largest dimensions."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from dnas.cli import search
@@ -254,7 +255,7 @@ def test_a_broken_job_goes_on_to_the_same_end(scripts, evolved, at, monkeypatch)
 
 @pytest.mark.slow
 def test_a_killed_job_goes_on_to_the_same_end(scripts):
-    """kill -9 while two other processes evaluate; the search that goes on has none."""
+    """kill -9 while two other processes evaluate, which end too; then it goes on without such."""
     slowly = "--eval_batch_size=1"
     assert search.main(flags(scripts, slowly, name="whole")) == 0
     folder, whole = scripts.folder / "e", scripts.folder / "whole"
@@ -267,8 +268,11 @@ def test_a_killed_job_goes_on_to_the_same_end(scripts):
         wait_until(
             lambda: candidates.exists() and candidates.read_bytes().count(b"\n") > 3, process, log
         )
+        children = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+    assert len(children) >= 3  # two that evaluate, and the one they were forked from
+    assert psutil.wait_procs(children, timeout=30)[1] == []
     assert candidates.read_bytes().count(b"\n") < 1 + COUNT
     assert search.main(flags(scripts, slowly)) == 0
     assert candidates.read_bytes() == (whole / "candidates.jsonl").read_bytes()

@@ -19,8 +19,8 @@ CRITEO = {"data_set": "criteo_kaggle", "raw_data": "x"}
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"data_set": "movielens"}, "--data_set='movielens': must be one of adult, criteo_1tb"),
-        ({"split": "last"}, "--split='last': must be one of chronological, column"),
+        ({"data_set": "movielens"}, "--data_set='movielens': must be one of adult, avazu"),
+        ({"split": "last"}, "--split='last': must be one of autoctr, chronological, column"),
         ({"synthetic_rows": "100"}, "--synthetic_rows='100'"),
         ({"memory_map": 1}, "--memory_map=1"),
         ({"synthetic_rows": 0}, "--synthetic_rows=0: must be at least 1"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dnas.files import write_json
-from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 CRITEO_CARDINALITIES = (
     1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992,
@@ -72,6 +72,36 @@ class FakeRun:
         """A sampled job that succeeded; see :func:`sampled_result`."""
         settings = more.pop("settings", {"weights_lr": "0.5"})
         return self.job(SAMPLED, job_id, settings=settings, result=sampled_result(logloss, **more))
+
+    def final(self, job_id: str, logloss: float, **more: Any) -> JobFolder:
+        """A job of the final stage that succeeded."""
+        settings = more.pop("settings", {"seed": job_id})
+        return self.job(FINAL, job_id, settings=settings, result=sampled_result(logloss, **more))
+
+    def choice(self, *chosen: tuple[str, str, float], **more: Any) -> None:
+        """What the choice of (sampled job, architecture, value) leaves."""
+        content: dict[str, Any] = {
+            "format": "dnas.choice/1",
+            "metric": "logloss",
+            "maximize": False,
+            "number": len(chosen),
+            "chosen": [
+                {
+                    "job": f"sampled/{job}",
+                    "value": value,
+                    "architecture": "supernet/0/architectures/0000.json",
+                    "canonical_id": f"canonical-{arch}",
+                    "origin": "draw",
+                    "jobs": 1,
+                }
+                for job, arch, value in chosen
+            ],
+            "runner_up": None,
+            "candidates": 3,
+            "controls": 0,
+            "without_value": [],
+        }
+        write_json(self.run.choice, content | more)
 
 
 def sampled_result(

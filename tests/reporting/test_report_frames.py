@@ -31,7 +31,8 @@ def test_a_row_says_all_there_is_to_say(fake: FakeRun) -> None:
     assert len(frame) == 1
     row = frame.iloc[0]
     expected = {
-        "job": "0_3", "architecture_id": "id-a", "canonical_id": "canonical-a", "origin": "draw",
+        "job": "0_3", "stage": "sampled", "architecture_id": "id-a",
+        "canonical_id": "canonical-a", "origin": "draw",
         "search_space": "emb_card", "supernet_job": "0_1", "theta_step": 1200, "theta_epochs": 4.0,
         "log_probability": -3.25, "search.hw_cost_coef": 0.0003, "setting.weights_lr": 0.5,
         "setting.flag": "on", "setting.seed": 1, "setting.n_epochs": 6, "validation_logloss": 0.45,
@@ -46,7 +47,7 @@ def test_a_row_says_all_there_is_to_say(fake: FakeRun) -> None:
     assert cost_columns(frame) == [
         "flops", "params", "embedding_rows", "embedding_bytes", "average_dim", "cost.latency_us",
     ]  # fmt: skip
-    assert list(frame.columns[:2]) == ["job", "architecture_id"]
+    assert list(frame.columns[:3]) == ["job", "stage", "architecture_id"]
 
 
 def test_a_provenance_may_name_its_supernet_by_path(fake: FakeRun) -> None:
@@ -88,7 +89,7 @@ def test_missing_keys_are_missing_values(fake: FakeRun) -> None:
     frame = results_frame(fake.run).set_index("job")
     assert frame.loc["0", "validation_logloss"] == 0.45
     assert pd.isna(frame.loc["1", "validation_logloss"])
-    assert frame.drop(columns=["validation_logloss"]).isna().all(axis=None)
+    assert frame.drop(columns=["stage", "validation_logloss"]).isna().all(axis=None)
 
 
 def test_the_best_epoch_is_found_when_the_result_does_not_name_it(fake: FakeRun) -> None:
@@ -112,7 +113,7 @@ def test_results_of_other_programs_are_counted_and_left_out(
     with caplog.at_level(logging.INFO):
         frame = results_frame(fake.run)
     assert frame["job"].tolist() == ["2"]
-    assert "2 sampled jobs wrote results without validation metrics" in caplog.text
+    assert "2 jobs wrote results without validation metrics" in caplog.text
     assert failures_frame(fake.run).empty
 
 

@@ -55,7 +55,8 @@ def test_the_report_of_a_whole_run(reported: tuple[FakeRun, str]) -> None:
     statistics = pd.read_csv(fake.run.statistics)
     assert set(statistics["population"]) == {"searched", "random"}
     assert sorted(p.name for p in fake.run.figures.iterdir()) == [
-        "0.emb_card.heatmap.png", "0.entropy.png", "front.embedding_rows.png", "front.params.png",
+        "0.emb_card.heatmap.png", "0.entropy.png", "cdf.validation_logloss.png",
+        "front.embedding_rows.png", "front.params.png",
     ]  # fmt: skip
     assert not [p for p in fake.run.path.rglob("*") if p.name.startswith(".")]
 
@@ -86,7 +87,7 @@ def test_the_summary_says_what_a_person_wants_to_know(reported: tuple[FakeRun, s
     assert "searched, best epoch of each of 3 trainings" in text
     assert "without a result" not in text
     assert "nearly uniform" not in text
-    assert "figures/ (4 pictures)" in lines[-1]
+    assert "figures/ (5 pictures)" in lines[-1]
 
 
 def test_a_search_that_lost_to_chance_is_told_so(fake: FakeRun) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dnas.core import Architecture, UniformPrior
-from dnas.errors import ConfigError, DataError, JobError, Preempted
+from dnas.errors import ConfigError, DataError, DivergenceError, JobError, Preempted
 from dnas.runs import JobFolder
 from dnas.strategies.candidate_log import CandidateLog
 from dnas.strategies.candidate_search import CandidateSearch
@@ -105,7 +105,7 @@ def test_the_best_are_given(tmp_path):
     assert (progress["step"], progress["total_steps"], progress["phase"]) == (28, 28, "evolution")
 
 
-def test_candidates_without_a_score_are_last_and_stay_in_the_log(tmp_path):
+def test_candidates_without_a_score_are_not_given_and_stay_in_the_log(tmp_path):
     def evaluate(architecture):
         return {"logloss": None if architecture["scale/d0"] == 4 else distance(architecture)}
 
@@ -117,6 +117,11 @@ def test_candidates_without_a_score_are_last_and_stay_in_the_log(tmp_path):
     assert all(line["score"] is None for line in failed)
     again = search(tmp_path, Planted())
     assert [f.architecture for f in again.run()] == [f.architecture for f in found]
+
+
+def test_a_supernet_in_which_nothing_has_a_score(tmp_path):
+    with pytest.raises(DivergenceError, match="none of 28 candidates has a finite logloss"):
+        search(tmp_path, lambda architecture: {"logloss": None}).run()
 
 
 # -------------------------------------------------------------------------------- going on

@@ -15,6 +15,7 @@ from dnas.errors import ConfigError, DivergenceError, JobError, Preempted
 from dnas.runs import JobFolder
 from dnas.strategies.one_shot import OneShotTraining
 from dnas.strategies.path_plan import PathPlan, full_path_probability
+from dnas.strategies.path_step import GeneralPathStep, make_path_step
 from tests.one_shot_toys import FullPathPrior
 from tests.toys import (
     Recording,
@@ -152,6 +153,19 @@ def test_only_what_the_path_uses_is_trained_and_never_theta():
     clicks(net=net).train()
     for name, choice in net.choices.items():
         assert torch.equal(choice.theta, torch.zeros_like(choice.theta)), name
+
+
+def test_a_supernet_may_bring_a_step_of_its_own():
+    class Own(Scales):
+        def path_step(self, *arguments):
+            self.arguments = arguments
+            return self.made
+
+    net = Own()
+    net.made = object.__new__(GeneralPathStep)
+    step = make_path_step(net, torch.optim.SGD, 0.5, {}, 5.0, BCE, torch.device("cpu"))
+    assert step is net.made
+    assert net.arguments == (torch.optim.SGD, 0.5, {}, 5.0, BCE, torch.device("cpu"))
 
 
 def test_training_is_of_fractions_of_epochs():

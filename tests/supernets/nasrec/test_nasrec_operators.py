@@ -197,7 +197,7 @@ def test_weights_are_parts_of_the_whole():
     assert weight.shape == (2, 4)
     part = weight.take(whole)
     assert part.tolist() == [[0, 2, 3, 4], [6, 8, 9, 10]]
-    for outer, inner in weight.parts(whole, part):
+    for inner, outer in weight.parts(part, whole):
         assert torch.equal(outer, inner)
         outer += 100
     assert whole[0].tolist() == [100, 1, 102, 103, 104, 5]

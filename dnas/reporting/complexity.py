@@ -1,0 +1,69 @@
+"""Loss against size of each architecture, as in Table 5 of NASRec (arXiv:2207.07187, 5.3).
+
+There "FLOPs" are what fvcore counts, one for a multiplication with its addition; here ``flops``
+counts both, so half of it stands in the table, as millions of multiply-accumulates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dnas.reporting.comparison import architecture_keys, best_trainings
+from dnas.reporting.frames import COST_PREFIX, KNOWN_COSTS, of_stage
+from dnas.reporting.statistics import GIVEN, RANDOM, SEARCHED, diverged_rows, population
+from dnas.runs import FINAL, SAMPLED
+
+#: Roles in the order of the table.
+ROLES = (FINAL, SEARCHED, RANDOM, GIVEN)
+FLOPS_PER_MMAC = 2e6
+
+_QUALITY = ("validation_logloss", "validation_auc", "test_logloss", "test_auc")
+_COLUMNS = (
+    "role", "stage", "job", "architecture_id", "canonical_id", "origin", "search_space",
+    "trainings", *_QUALITY, "mmacs", "params", "embedding_params",
+)  # fmt: skip
+
+
+def complexity_frame(results: pd.DataFrame) -> pd.DataFrame:
+    """One row for each architecture of each stage, those that diverged left out.
+
+    An architecture of the sampled stage stands by its best training, as everywhere in the report. A
+    final model stands by the mean over its jobs, its repetitions; ``job`` names the first of them.
+
+    Args:
+        results: As from ``results_frame``, all stages.
+
+    Returns:
+        Columns ``role`` (one of :data:`ROLES`), ``stage``, ``job``, ``architecture_id``,
+        ``canonical_id``, ``origin``, ``search_space``, ``trainings``, validation and test log loss
+        and AUC, ``mmacs`` (``flops / 2 / 1e6``), ``params``, ``embedding_params``; by role, then by
+        rising validation loss.
+    """
+    kept = results[~diverged_rows(results)]
+    sampled = of_stage(kept, SAMPLED)
+    rows = best_trainings(sampled).copy()
+    counts = architecture_keys(sampled).value_counts()
+    rows["trainings"] = architecture_keys(rows).map(counts)
+    rows["role"] = population(rows)
+    table = pd.concat([_final_rows(of_stage(kept, FINAL)), rows])
+    for name in ("flops", "params", "embedding_params"):
+        column = name if name in KNOWN_COSTS else COST_PREFIX + name
+        known = table[column] if column in table else pd.Series(np.nan, index=table.index)
+        table[name] = known.astype(float)
+    table["mmacs"] = table["flops"] / FLOPS_PER_MMAC
+    table["_order"] = table["role"].map({role: number for number, role in enumerate(ROLES)})
+    table = table.sort_values(["_order", "validation_logloss", "job"], kind="stable")
+    return table.reindex(columns=list(_COLUMNS)).reset_index(drop=True)
+
+
+def _final_rows(final: pd.DataFrame) -> pd.DataFrame:
+    """A row for each final model: the first of its jobs, with the mean of all in its metrics."""
+    rows = []
+    for _, jobs in final.groupby(architecture_keys(final), sort=False):
+        row = jobs.sort_values("job", kind="stable").iloc[0].copy()
+        for name in _QUALITY:
+            row[name] = jobs[name].astype(float).mean()
+        row["trainings"], row["role"] = len(jobs), FINAL
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*final.columns, "trainings", "role"])

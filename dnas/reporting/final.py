@@ -1,0 +1,113 @@
+"""What the summary says of the final models: what was chosen, how they did, how large they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dnas.reporting.comparison import architecture_keys
+from dnas.reporting.complexity import ROLES
+from dnas.reporting.frames import METRICS
+from dnas.reporting.statistics import GIVEN, RANDOM
+from dnas.reporting.text import columns, compact, fixed, plural, shorten
+from dnas.runs import FINAL
+
+#: Architectures of each role that the summary shows.
+_SHOWN = {FINAL: 3, GIVEN: 5}
+_JOB_WIDTH = 48
+_NAMED = 3
+
+
+def final_lines(choice: Mapping[str, Any], final: pd.DataFrame) -> list[str]:
+    """The choice, and for each chosen architecture how its final model did.
+
+    Args:
+        choice: Content of ``choice.json``; empty if there is none.
+        final: Rows of the final stage, as from ``results_frame``.
+
+    Returns:
+        No line if there is neither.
+    """
+    models = dict(iter(final.groupby(architecture_keys(final), sort=False))) if len(final) else {}
+    chosen = [found for found in _listed(choice.get("chosen")) if isinstance(found, Mapping)]
+    if not chosen:
+        lines = ["final models (no usable choice.json says by what they were chosen)"]
+        lines += [line for jobs in models.values() for line in _model(jobs)]
+        return lines if models else []
+    metric = str(choice.get("metric"))
+    among = plural(int(_number(choice.get("candidates"), 0.0)), "architecture")
+    lines = [f"chosen by validation {metric} among {among}"]
+    runner_up = choice.get("runner_up")
+    if isinstance(runner_up, Mapping):
+        gap = abs(_number(runner_up.get("value")) - _number(chosen[-1].get("value")))
+        lines[0] += f"; the next is {fixed(gap)} behind"
+    for found in chosen:
+        job = shorten(str(found.get("job")), _JOB_WIDTH)
+        lines.append(f"  {job}  {metric} {fixed(_number(found.get('value')))}")
+        jobs = models.get(found.get("canonical_id"))
+        waiting = ["    its final model has not been trained yet"]
+        lines += waiting if jobs is None else _model(jobs)
+        if found.get("origin") == RANDOM:
+            lines.append("  CAUTION: it was drawn at random; no searched architecture took part")
+    missing = [str(name) for name in _listed(choice.get("without_value"))]
+    if missing:
+        shown = ", ".join(shorten(name, 30) for name in missing[:_NAMED])
+        shown += ", ..." if len(missing) > _NAMED else ""
+        who = plural(len(missing), "sampled job")
+        lines.append(f"  {who} without a result took no part: {shown}")
+    return lines
+
+
+def complexity_lines(table: pd.DataFrame) -> list[str]:
+    """The table of loss and size, of the final models and the best of each other role.
+
+    Args:
+        table: As from ``complexity_frame``.
+    """
+    if table.empty or not table[["mmacs", "params"]].notna().any(axis=None):
+        return []
+    tested = bool(table["test_logloss"].notna().any())
+    head = ["", "loss", "AUC", *(("test loss", "test AUC") if tested else ()), "MMACs", "params"]
+    rows = [[*head, "embedding"]]
+    for role in ROLES:
+        for _, row in table[table["role"] == role].head(_SHOWN.get(role, 1)).iterrows():
+            name = f"{'' if role in _SHOWN else 'best '}{role} {row['architecture_id']}"
+            cells = [shorten(name, 27)]
+            splits = ("validation", "test") if tested else ("validation",)
+            cells += [fixed(row[f"{s}_{name}"]) for s in splits for name in ("logloss", "auc")]
+            cells.append(f"{row['mmacs']:.4g}" if pd.notna(row["mmacs"]) else "-")
+            cells += [compact(row[name]) for name in ("params", "embedding_params")]
+            rows.append(cells)
+    return ["complexity", *columns(rows)]
+
+
+def _model(jobs: pd.DataFrame) -> list[str]:
+    """How the final model of one architecture did, over its jobs."""
+    several = f" and {len(jobs) - 1} more: mean ± standard deviation" if len(jobs) > 1 else ""
+    test = _means(jobs, "test") or "not read; see --check_test_set_performance"
+    return [
+        f"    final/{shorten(str(jobs['job'].iloc[0]), _JOB_WIDTH)}{several}",
+        f"    validation: {_means(jobs, 'validation')}",
+        f"    test: {test}",
+    ]
+
+
+def _means(jobs: pd.DataFrame, split: str) -> str:
+    parts = []
+    for name in METRICS[:2] if len(jobs) > 1 else METRICS:
+        values = jobs[f"{split}_{name}"].astype(float).dropna()
+        if len(values):
+            spread = f" ± {fixed(float(values.std()))}" if len(values) > 1 else ""
+            parts.append(f"{name} {fixed(float(values.mean()))}{spread}")
+    return " ".join(parts)
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: object, otherwise: float = math.nan) -> float:
+    return float(value) if isinstance(value, int | float) else otherwise
