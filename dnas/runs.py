@@ -12,6 +12,12 @@
       final/<job>/     the chosen one, trained as the final model; files as in sampled
       results.csv pareto.csv statistics.csv complexity.csv cdf.csv failures.csv summary.txt
       figures/
+
+and in a study of rank correlation (docs/ranking.md) also::
+
+      study.json  ranking/
+      drawn/<job>/     job.json status.json stdout.log architectures/*.json result.json
+      scored/<job>/    job.json status.json stdout.log scores.jsonl result.json
 """
 
 from __future__ import annotations
@@ -24,6 +30,9 @@ from pathlib import Path
 SUPERNET = "supernet"
 SAMPLED = "sampled"
 FINAL = "final"
+#: Those of a study of rank correlation only: random subnets, and their scores in a supernet.
+DRAWN = "drawn"
+SCORED = "scored"
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,11 @@ class JobFolder:
     def architectures(self) -> Path:
         """Folder of the architectures this job sampled, one JSON file each."""
         return self.path / "architectures"
+
+    @property
+    def scores(self) -> Path:
+        """One JSON line for each architecture that has been scored."""
+        return self.path / "scores.jsonl"
 
     @property
     def result(self) -> Path:
@@ -193,12 +207,22 @@ class RunFolder:
         return self.path / "summary.txt"
 
     @property
+    def study(self) -> Path:
+        """What a study of rank correlation was asked for; only there in one."""
+        return self.path / "study.json"
+
+    @property
+    def ranking(self) -> Path:
+        """Folder of what a study of rank correlation found: tables, pictures, ranking.md."""
+        return self.path / "ranking"
+
+    @property
     def figures(self) -> Path:
         """Folder of pictures."""
         return self.path / "figures"
 
     def job(self, kind: str, job_id: str) -> JobFolder:
-        """The folder of one job of ``kind`` (``SUPERNET``, ``SAMPLED`` or ``FINAL``)."""
+        """The folder of one job of ``kind``, such as ``SUPERNET``."""
         return JobFolder(self.path / kind / job_id)
 
     def jobs(self, kind: str) -> Iterator[JobFolder]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import supernets  # noqa: F401  (registers the search spaces)
-from dnas.cli import architectures, search
+from dnas.cli import architectures, rank, search
 from dnas.jobs import expand, load_config
 from supernets.baselines import MODELS
 
@@ -17,6 +17,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCHES = sorted(CONFIGS.glob("*_dnas_search"))
 SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
 FINAL = sorted(CONFIGS.glob("*_final_search"))
+STUDIES = sorted(path.name.removesuffix("_supernets") for path in CONFIGS.glob("*_supernets"))
 BASELINES = sorted(CONFIGS.glob("*_baselines"))
 
 
@@ -85,3 +86,14 @@ def test_the_papers_grids():
     for space, jobs in (("emb_card", 6), ("emb_dim", 6), ("mlp", 6)):
         assert len(expand(load_config(CONFIGS / f"paper_{space}_dnas_search"))) == jobs
         assert len(expand(load_config(CONFIGS / f"paper_{space}_sampled_search"))) == 4
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_studies_compare_the_papers_strategies_in_both_settings(study, monkeypatch, capsys):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    paths = [str(CONFIGS / f"{study}_{part}") for part in ("supernets", "subnets", "scores")]
+    assert rank.main([*paths, "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "drawn: 2 jobs" in out
+    assert "200 subnets (100 for each of 2 settings of the space), 400 trainings" in out
+    assert "6 supernets, 6 scorings" in out

@@ -118,9 +118,13 @@ def _write(space: SearchSpace, parsed: Any) -> None:
 
 
 def different_networks(
-    super_net: SuperNet, prior: Prior, count: int, generator: torch.Generator
+    super_net: SuperNet,
+    prior: Prior,
+    count: int,
+    generator: torch.Generator,
+    flag: str = "--random",
 ) -> list[Architecture]:
-    """Candidates of ``prior`` in the order drawn, each network once.
+    """Candidates of ``prior`` in the order drawn, each network once; ``flag`` asked for ``count``.
 
     Raises:
         ConfigError: The space seems to have fewer networks.
@@ -133,7 +137,7 @@ def different_networks(
         repeats = 0 if known is architecture else repeats + 1
         if repeats == _MOST_REPEATS:
             raise ConfigError(
-                f"--random {count}: {len(found)} different networks, and {repeats} draws that gave "
+                f"{flag} {count}: {len(found)} different networks, and {repeats} draws that gave "
                 "no other; ask for fewer"
             )
     return list(found.values())

@@ -253,6 +253,7 @@ def _prepare_folder(folder: JobFolder, result: Path, settings: dict[str, Any]) -
         folder.config,
         folder.metrics,
         folder.candidates,
+        folder.scores,
         folder.checkpoint,
         folder.progress,
         folder.theta,

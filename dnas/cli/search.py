@@ -169,6 +169,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
+    space, parsed = parse_search(argv)
+    if parsed.about.print_config:
+        print_config(parsed)
+        return 0
+    run = run_search if parsed.algorithm.search_algorithm == "dnas" else run_one_shot
+    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run, space, parsed))
+
+
+def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
+    """Space and flags that a command line means.
+
+    Raises:
+        ConfigError: A flag or a config file is refused.
+        SystemExit: With code 2 on a wrong flag, 0 after ``--help``.
+    """
     file_values = read_config_file(early_value(argv, "config"))
     name = early_value(argv, "search_space") or file_values.get("search_space")
     algorithm = early_value(argv, "search_algorithm") or file_values.get("search_algorithm", "dnas")
@@ -192,11 +207,7 @@ def _main(argv: Sequence[str]) -> int:
         raise ConfigError("--search_space is required")
     if not parsed.search.cost_metric:
         parsed = replace(parsed, search=replace(parsed.search, cost_metric=(space.default_cost,)))
-    if parsed.about.print_config:
-        print_config(parsed)
-        return 0
-    run = run_search if algorithm == "dnas" else run_one_shot
-    return run_job(parsed.job, SUPERNET, flat(parsed), partial(run, space, parsed))
+    return space, parsed
 
 
 def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:

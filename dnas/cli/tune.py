@@ -15,7 +15,7 @@ from dnas.errors import JobError
 from dnas.jobs.config import BEST_ARCH_PARAM, SAMPLED_ARCH_PARAM, TuningConfig, load_config
 from dnas.jobs.experiment import check_experiment_id, record_experiment
 from dnas.jobs.final import FinalJobs
-from dnas.jobs.job import KINDS, Job, JobSpec, State
+from dnas.jobs.job import Job, JobSpec, State
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
     parser.add_argument(
         "--kind",
-        choices=KINDS,
+        choices=(SUPERNET, SAMPLED, FINAL),
         help=f"what the jobs train; default: final if the config has {BEST_ARCH_PARAM}, sampled "
         f"if it has {SAMPLED_ARCH_PARAM} or the script is train_sampled.py, else supernet",
     )

@@ -113,7 +113,8 @@ def job_tokens(job: Job, experiment_id: str) -> dict[str, str]:
     if job.spec.architecture is not None:
         path = str(Path(job.spec.architecture).absolute())
         values |= dict.fromkeys(ARCHITECTURE_TOKENS.values(), path)
-    return values
+    run = job.folder.path.absolute().parents[1]
+    return values | {token: str(run / path) for token, path in job.spec.inputs}
 
 
 def command(job: Job, experiment_id: str, slots: Slots, on_gpu: bool) -> list[str]:

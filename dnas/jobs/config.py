@@ -26,6 +26,9 @@ stands between characters that are no letter, digit or underscore (``--x=TOKEN``
 ``BEST_ARCH_PARAM``
     Path of the architecture file that the final stage trains: the best one of those that were
     trained, or with ``NUM_BEST_ARCHS:n`` each of the n best.
+``SUPERNET_PARAM``, ``ARCHITECTURES_PARAM``
+    In a study of rank correlation: the folder of a trained supernet's job, and that of the
+    architecture files to score with it.
 
 ``NUM_GPUS_PER_JOB:k`` starts the script with torchrun, a process on each of k devices, and
 ``NUM_CPUS_PER_JOB:n`` gives a job n threads. On a cluster, whose engine chooses devices, there is
@@ -58,7 +61,17 @@ SAMPLED_ARCH_PARAM = "SAMPLED_ARCH_PARAM"
 BEST_ARCH_PARAM = "BEST_ARCH_PARAM"
 #: Kind of job -> the token that stands for its architecture.
 ARCHITECTURE_TOKENS = {SAMPLED: SAMPLED_ARCH_PARAM, FINAL: BEST_ARCH_PARAM}
-TOKENS = (EXPERIMENT_ID, *GPU_ID_TOKENS, SAVE_METRICS_PARAM, *ARCHITECTURE_TOKENS.values())
+SUPERNET_PARAM = "SUPERNET_PARAM"
+ARCHITECTURES_PARAM = "ARCHITECTURES_PARAM"
+#: What other jobs have made for one that scores subnets.
+INPUT_TOKENS = (SUPERNET_PARAM, ARCHITECTURES_PARAM)
+TOKENS = (
+    EXPERIMENT_ID,
+    *GPU_ID_TOKENS,
+    SAVE_METRICS_PARAM,
+    *ARCHITECTURE_TOKENS.values(),
+    *INPUT_TOKENS,
+)
 
 #: Spelling in the file -> name of the key.
 _KEYS = {

@@ -11,10 +11,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder
+from dnas.runs import DRAWN, FINAL, SAMPLED, SCORED, SUPERNET, JobFolder
 
 #: The kinds of job in the order in which they are served.
-KINDS = (SUPERNET, SAMPLED, FINAL)
+KINDS = (DRAWN, SUPERNET, SAMPLED, FINAL, SCORED)
 
 #: Longest readable part of a job's name; index and hash come on top.
 _LONGEST_LABEL = 80
@@ -57,6 +57,8 @@ class JobSpec:
     """Path of the architecture file that its kind's token stands for."""
     canonical_id: str | None = None
     """Canonical id of that architecture."""
+    inputs: tuple[tuple[str, str], ...] = ()
+    """What other jobs of the run have made for it: (token, path inside the run folder)."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -67,16 +69,18 @@ class JobSpec:
     @cached_property
     def identity(self) -> str:
         """Hash of everything that makes this job another job, the architecture's path left out."""
-        return _hash([self.kind, list(self.argv), [list(s) for s in self.settings], *self._arch])
+        return _hash([self.kind, list(self.argv), [list(s) for s in self.settings], *self._made])
 
     @property
     def template_hash(self) -> str:
-        """Eight hex digits of the command template and the architecture it is for."""
-        return _hash([list(self.argv), *self._arch])[:8]
+        """Eight hex digits of the command template and of what it is for."""
+        return _hash([list(self.argv), *self._made])[:8]
 
     @property
-    def _arch(self) -> list[str]:
-        return [] if self.canonical_id is None else [self.canonical_id]
+    def _made(self) -> list[object]:
+        """What other jobs have made for it, without the paths that change when a run is moved."""
+        architecture: list[object] = [] if self.canonical_id is None else [self.canonical_id]
+        return architecture + [list(pair) for pair in self.inputs]
 
     def name(self, index: int) -> str:
         """A readable and unique folder name, e.g. ``0003-weights_lr=0.5-ab12cd34``.
@@ -149,6 +153,7 @@ class Job:
             "settings": dict(self.spec.settings),
             "architecture": self.spec.architecture,
             "canonical_id": self.spec.canonical_id,
+            "inputs": dict(self.spec.inputs),
             "identity": self.spec.identity,
         }
 
@@ -198,12 +203,16 @@ def spec_from_description(description: Mapping[str, object]) -> JobSpec:
     if not isinstance(argv, list) or not isinstance(settings, dict):
         raise TypeError("argv must be a list and settings an object")
     architecture, canonical = description.get("architecture"), description.get("canonical_id")
+    inputs = description.get("inputs") or {}
+    if not isinstance(inputs, dict):
+        raise TypeError("inputs must be an object")
     return JobSpec(
         kind=str(description["kind"]),
         argv=tuple(str(word) for word in argv),
         settings=tuple((str(name), str(value)) for name, value in settings.items()),
         architecture=None if architecture is None else str(architecture),
         canonical_id=None if canonical is None else str(canonical),
+        inputs=tuple((str(token), str(path)) for token, path in inputs.items()),
     )
 
 

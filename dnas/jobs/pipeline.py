@@ -22,6 +22,7 @@ from dnas.jobs.choice import path_in_run
 from dnas.jobs.command import check_programs, with_torchrun
 from dnas.jobs.config import (
     ARCHITECTURE_TOKENS,
+    INPUT_TOKENS,
     TuningConfig,
     expand,
     has_token,
@@ -34,7 +35,7 @@ from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
-from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def check_config(
 
     Args:
         config: A parsed config.
-        kind: ``SUPERNET``, ``SAMPLED`` or ``FINAL``.
+        kind: What its jobs are, such as ``SUPERNET``.
         needs_architecture: Whether its token for an architecture must be in it.
         executor: What is to run the jobs; default processes of this machine.
 
@@ -167,6 +168,12 @@ def _check_stage(config: TuningConfig, kind: str) -> None:
             raise ConfigError(
                 f"{config.path}:{line}: {token} {meanings[stage]} and cannot be in the config of "
                 f"{kind} jobs{own}; are the two configs swapped?"
+            )
+    for token in INPUT_TOKENS:
+        if kind != SCORED and (line := config.line_of(token)) is not None:
+            raise ConfigError(
+                f"{config.path}:{line}: {token} is only known in the third config of dnas rank, "
+                "which scores subnets"
             )
     if kind != FINAL and "NUM_BEST_ARCHS" in config.key_lines:
         raise ConfigError(
@@ -293,7 +300,7 @@ class SampledJobs:
                 "file; check its sampling schedule (epochs at which to sample, how many)"
             )
         # All are read before any is used: a damaged one must not leave half of a supernet's jobs.
-        found = [(file.absolute(), _canonical_id(file)) for file in files]
+        found = [(file.absolute(), canonical_id_of(file)) for file in files]
         specs: list[JobSpec] = []
         for file, canonical_id in found:
             first = self._trained.setdefault(canonical_id, file)
@@ -320,7 +327,12 @@ def _same_place(first: Path, second: Path) -> bool:
     return first.parts[-4:] == second.parts[-4:]
 
 
-def _canonical_id(file: Path) -> str:
+def canonical_id_of(file: Path) -> str:
+    """The canonical id in an architecture file.
+
+    Raises:
+        JobError: It is damaged, or says none; worded as the end of the job that left it.
+    """
     try:
         value = read_json(file)
     except DnasError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dnas.reporting.live import status_text
     from dnas.reporting.maincost import main_cost
     from dnas.reporting.pareto import pareto_front
+    from dnas.reporting.ranking_report import make_ranking_report
     from dnas.reporting.report import make_report
     from dnas.reporting.statistics import diverged_rows, statistics_frame
     from dnas.reporting.theta import read_theta
@@ -31,6 +32,7 @@ __all__ = [
     "front_numbers",
     "heatmap_numbers",
     "main_cost",
+    "make_ranking_report",
     "make_report",
     "pareto_front",
     "read_theta",
@@ -50,6 +52,7 @@ _HOME = {
     "front_numbers": "front",
     "heatmap_numbers": "heatmap",
     "main_cost": "maincost",
+    "make_ranking_report": "ranking_report",
     "make_report": "report",
     "pareto_front": "pareto",
     "read_theta": "theta",

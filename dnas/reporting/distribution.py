@@ -12,8 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dnas.reporting.comparison import best_trainings
-from dnas.reporting.drawing import COLORS, new_figure
-from dnas.reporting.front import highest_shown
+from dnas.reporting.drawing import COLORS, highest_shown, new_figure
 from dnas.reporting.statistics import RANDOM, SEARCHED, diverged_rows, population
 from dnas.reporting.text import shorten
 

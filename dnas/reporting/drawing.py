@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -37,3 +38,12 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 def file_name(*parts: str) -> str:
     """Parts joined by dots, with what a file name should not hold replaced by ``_``."""
     return ".".join(re.sub(r"[^A-Za-z0-9._=+-]+", "_", part).lstrip(".") or "_" for part in parts)
+
+
+def highest_shown(losses: np.ndarray) -> float:
+    """The largest loss on the axis: three times the spread of the better three quarters."""
+    if len(losses) < 4:
+        return float("inf")
+    low, third_quartile = losses.min(), np.quantile(losses, 0.75)
+    top = low + 3.0 * (third_quartile - low)
+    return float(top) if losses.max() > top > low else float("inf")

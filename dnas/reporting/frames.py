@@ -135,8 +135,8 @@ def _row(
     validation, best_epoch = _best_validation(result)
     if not validation:
         return None
-    architecture = _mapping(result.get("architecture"))
-    provenance = _mapping(architecture.get("provenance"))
+    architecture = mapping(result.get("architecture"))
+    provenance = mapping(architecture.get("provenance"))
     # A provenance may name its job by id or by path (supernet/0_1).
     supernet = str(provenance.get("job") or "").rstrip("/").rsplit("/", 1)[-1] or None
     row: dict[str, Any] = {
@@ -149,15 +149,15 @@ def _row(
         "origin": provenance.get("kind"),
         "search_space": result.get("search_space") or architecture.get("space"),
         "supernet_job": supernet,
-        "theta_step": _number(provenance.get("step")),
-        "theta_epochs": _number(provenance.get("theta_epochs")),
-        "log_probability": _number(provenance.get("log_probability")),
-        "search_score": _number(provenance.get("score")),
-        "search_iteration": _number(provenance.get("iteration")),
+        "theta_step": number(provenance.get("step")),
+        "theta_epochs": number(provenance.get("theta_epochs")),
+        "log_probability": number(provenance.get("log_probability")),
+        "search_score": number(provenance.get("score")),
+        "search_iteration": number(provenance.get("iteration")),
     }
     for flag, value in searches.get(supernet or "", {}).items():
         row[f"search.{flag}"] = value
-    resolved = _mapping(result.get("settings"))
+    resolved = mapping(result.get("settings"))
     settings = _brace_settings(record)
     settings |= {flag: resolved[flag] for flag in IMPORTANT_SETTINGS if flag in resolved}
     for flag, value in settings.items():
@@ -169,8 +169,8 @@ def _row(
     row |= {
         name if name in KNOWN_COSTS else COST_PREFIX + name: value for name, value in costs.items()
     }
-    row["seconds"] = _number(result.get("seconds"))
-    row["peak_memory_bytes"] = _number(result.get("peak_memory_bytes"))
+    row["seconds"] = number(result.get("seconds"))
+    row["peak_memory_bytes"] = number(result.get("peak_memory_bytes"))
     return row
 
 
@@ -180,23 +180,23 @@ def _best_validation(result: Mapping[str, Any]) -> tuple[dict[str, float], float
     A result that lists epochs and names none of them best is taken at its smallest log loss.
     """
     validation = _numbers(result.get("validation"))
-    best_epoch = _number(result.get("best_epoch"))
+    best_epoch = number(result.get("best_epoch"))
     if validation:
         return validation, best_epoch
     epochs = result.get("epochs")
     best_loss = math.inf
     for entry in epochs if isinstance(epochs, list) else []:
-        metrics = _numbers(_mapping(entry).get("validation"))
+        metrics = _numbers(mapping(entry).get("validation"))
         if metrics.get("logloss", math.inf) < best_loss:
             best_loss = metrics["logloss"]
-            validation, best_epoch = metrics, _number(entry.get("epoch"))
+            validation, best_epoch = metrics, number(entry.get("epoch"))
     return validation, best_epoch
 
 
 def _brace_settings(record: JobRecord) -> dict[str, Any]:
     """What the braces of this job chose, by flag; typed as resolved when the result says so."""
-    chosen = _mapping(record.job.get("settings"))
-    resolved = _mapping(record.result.get("settings") if record.result else None)
+    chosen = mapping(record.job.get("settings"))
+    resolved = mapping(record.result.get("settings") if record.result else None)
     return {flag: _plain(resolved.get(flag, _parsed(text))) for flag, text in chosen.items()}
 
 
@@ -216,12 +216,12 @@ def _column_order(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(order))
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
     """``value`` if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(value: object) -> float:
+def number(value: object) -> float:
     """``value`` if it is a number (an int stays one), else NaN."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
@@ -229,8 +229,8 @@ def _number(value: object) -> float:
 def _numbers(value: object) -> dict[str, float]:
     """The entries of a mapping that are numbers or null (NaN); anything else is left out."""
     return {
-        str(name): _number(entry)
-        for name, entry in _mapping(value).items()
+        str(name): number(entry)
+        for name, entry in mapping(value).items()
         if entry is None or (isinstance(entry, int | float) and not isinstance(entry, bool))
     }
 
@@ -239,9 +239,9 @@ def _parsed(text: object) -> object:
     """A brace's text as the number it spells, else as it is."""
     if not isinstance(text, str):
         return text
-    for number in (int, float):
+    for kind in (int, float):
         try:
-            return number(text)
+            return kind(text)
         except ValueError:
             continue
     return text

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from dnas.reporting.drawing import COLORS, new_figure
+from dnas.reporting.drawing import COLORS, highest_shown, new_figure
 from dnas.reporting.frames import cost_name
 from dnas.reporting.pareto import pareto_front
 from dnas.reporting.statistics import diverged_rows
@@ -115,15 +115,6 @@ def draw_front(numbers: Front, title: str) -> Figure:
     axes.set_title(shorten(title, 80) + left_out, fontsize=10)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
-
-
-def highest_shown(losses: np.ndarray) -> float:
-    """The largest loss on the axis: three times the spread of the better three quarters."""
-    if len(losses) < 4:
-        return float("inf")
-    low, third_quartile = losses.min(), np.quantile(losses, 0.75)
-    top = low + 3.0 * (third_quartile - low)
-    return float(top) if losses.max() > top > low else float("inf")
 
 
 def _name_points(axes: object, x: np.ndarray, y: np.ndarray, front: pd.DataFrame) -> None:

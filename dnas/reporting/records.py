@@ -14,7 +14,7 @@ from typing import Any
 
 from dnas.errors import DnasError, JobError
 from dnas.files import read_json
-from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import DRAWN, FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 SUCCEEDED = "succeeded"
 DIVERGED = "diverged"
@@ -41,7 +41,8 @@ class JobRecord:
     """One job as its folder tells it.
 
     Attributes:
-        kind: ``"supernet"``, ``"sampled"`` or ``"final"``.
+        kind: ``"supernet"``, ``"sampled"`` or ``"final"``; in a study also ``"drawn"`` and
+            ``"scored"``.
         folder: Its file names.
         job: Content of ``job.json``; empty when absent or unreadable.
         status: Content of the manager's ``status.json``; empty when absent or unreadable.
@@ -93,6 +94,8 @@ class RunRecords:
     supernet: list[JobRecord] = field(default_factory=list)
     sampled: list[JobRecord] = field(default_factory=list)
     final: list[JobRecord] = field(default_factory=list)
+    drawn: list[JobRecord] = field(default_factory=list)
+    scored: list[JobRecord] = field(default_factory=list)
     choice: Mapping[str, Any] = field(default_factory=dict)
     """Content of ``choice.json``; empty when absent or unreadable."""
 
@@ -106,13 +109,15 @@ class RunRecords:
 
     @property
     def jobs(self) -> list[JobRecord]:
-        """All jobs, supernets first."""
-        return [*self.supernet, *self.sampled, *self.final]
+        """All jobs, in the order of their stages."""
+        return [*self.drawn, *self.supernet, *self.sampled, *self.final, *self.scored]
 
     @property
     def stages(self) -> list[tuple[str, list[JobRecord]]]:
-        """Kind and jobs of each stage; the final one if the run is to have it."""
+        """Kind and jobs of each stage that the run is to have."""
         stages = [(SUPERNET, self.supernet), (SAMPLED, self.sampled)]
+        if self.folder.study.exists():
+            return [(DRAWN, self.drawn), *stages, (SCORED, self.scored)]
         configs = self.experiment.get("configs")
         wanted = isinstance(configs, Mapping) and FINAL in configs
         return [*stages, (FINAL, self.final)] if self.final or wanted else stages
@@ -139,6 +144,8 @@ def read_run(run: RunFolder) -> RunRecords:
         supernet=[read_job(SUPERNET, folder) for folder in run.jobs(SUPERNET)],
         sampled=[read_job(SAMPLED, folder) for folder in run.jobs(SAMPLED)],
         final=[read_job(FINAL, folder) for folder in run.jobs(FINAL)],
+        drawn=[read_job(DRAWN, folder) for folder in run.jobs(DRAWN)],
+        scored=[read_job(SCORED, folder) for folder in run.jobs(SCORED)],
         choice=_read_mapping(run.choice, []) or {},
     )
 

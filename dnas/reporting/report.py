@@ -54,12 +54,12 @@ def make_report(run: RunFolder) -> str:
     complexity = complexity_frame(every)
     distribution = distribution_numbers(results)
     files = [
-        _write_table(run.results, every),
-        _write_table(run.pareto, _fronts(results, cost)),
-        _write_table(run.statistics, statistics_frame(results)),
-        _write_table(run.complexity, complexity),
-        _write_table(run.distribution, distribution),
-        _write_table(run.failures, failures_of(records)),
+        write_table(run.results, every),
+        write_table(run.pareto, _fronts(results, cost)),
+        write_table(run.statistics, statistics_frame(results)),
+        write_table(run.complexity, complexity),
+        write_table(run.distribution, distribution),
+        write_table(run.failures, failures_of(records)),
     ]
     trouble: list[str] = []
     entropy: dict[str, float] = {}
@@ -138,7 +138,7 @@ def _draw_search(records: RunRecords, record: JobRecord) -> tuple[list[str], flo
     return [f"{figures.name}/{name}" for name in names], final
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> str:
+def write_table(path: Path, table: pd.DataFrame) -> str:
     """Write a table as CSV by write-then-rename and return its name."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
