@@ -367,6 +367,17 @@ def test_a_dry_run_counts_the_jobs(study, capsys):
     assert not study.run.exists()
 
 
+def test_a_study_without_a_name_gets_one_from_its_configs(study, capsys):
+    words = [word for word in study.words() if not word.startswith("--experiment_id")]
+    names = []
+    for subnets in (SUBNETS, SUBNETS, SUBNETS + " --seed=7"):
+        study.write(subnets=subnets)
+        assert dnas(["rank", *words, "--dry_run"]) == 0
+        names.append(capsys.readouterr().out.split(":")[0])
+    assert Path(names[0]).name.startswith("supernets-rank4-1-")
+    assert names[0] == names[1] != names[2]
+
+
 @pytest.mark.parametrize("flag", ["--num_subnets=6", "--subnet_seed=2"])
 def test_a_study_keeps_its_subnets(done, flag, capsys):
     assert dnas(["rank", *done.words("--executor=debug"), flag]) == 2
