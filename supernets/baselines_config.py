@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dnas.errors import ConfigError
+from dnas.models import capped_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,5 +59,4 @@ class BaselinesConfig:
 
     def rows(self, cardinalities: tuple[int, ...]) -> tuple[int, ...]:
         """Rows of each feature's table."""
-        cap = self.max_embedding_rows
-        return tuple(min(count, cap) if cap else count for count in cardinalities)
+        return capped_rows(cardinalities, self.max_embedding_rows)

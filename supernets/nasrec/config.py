@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dnas.errors import ConfigError
+from dnas.models import capped_rows
 from supernets.nasrec.released import (
     RELEASED_DENSE_DIMS,
     RELEASED_INTERACT_ROWS,
@@ -113,8 +114,7 @@ class NASRecConfig:
 
     def table_rows(self, cardinalities: tuple[int, ...]) -> tuple[int, ...]:
         """Rows of each feature's table."""
-        most = self.max_embedding_rows
-        return tuple(min(rows, most) if most else rows for rows in cardinalities)
+        return capped_rows(cardinalities, self.max_embedding_rows)
 
     def shape(self, num_dense: int, num_sparse: int, operators: tuple[str, ...]) -> Shape:
         """What is fixed for data with these numbers of columns.

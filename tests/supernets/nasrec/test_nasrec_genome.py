@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nasrec_cases import FULL, RELEASED, net, prior
+from nasrec_cases import FULL, RELEASED, inputs, net, prior
 
 from dnas.errors import ArchitectureError
+from dnas.testing import check_sharing
 from supernets.nasrec.genome import (
     INPUTS,
     Block,
@@ -194,3 +195,9 @@ def test_a_mutation_changes_the_network(shape):
         architecture = mutated
     names = {choice for choice in super_net.choices if shape.num_blocks > 1 or choice not in INPUTS}
     assert names <= set(changed)
+
+
+@pytest.mark.parametrize("shape", [FM, RELEASED])
+def test_sharing(shape):
+    """Draws, mutations, the head and training on slices keep what every space promises."""
+    check_sharing(lambda: net(shape), prior, inputs)
