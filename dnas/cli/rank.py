@@ -19,12 +19,13 @@ from dnas.jobs.config import (
     SAVE_METRICS_PARAM,
     TuningConfig,
     fill,
+    load_config,
     template_hash,
 )
 from dnas.jobs.experiment import check_experiment_id
 from dnas.jobs.job import JobSpec
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.ranking import CONFIGURED, Draw, Study, load_configs, run_study, study_slots
+from dnas.jobs.ranking import Draw, Study, load_configs, run_study, study_slots
 from dnas.jobs.table import job_table
 from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, RunFolder
 
@@ -71,14 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _rank(options: argparse.Namespace) -> int:
     draw = Draw(num_subnets=options.num_subnets, subnet_seed=options.subnet_seed)
     policy = policy_of(options)
-    chosen_id = options.experiment_id and check_experiment_id(options.experiment_id)
-    # Some executors keep files in the run folder, whose name the configs may decide.
-    executor = executor_of(options, RunFolder(Path(options.runs_dir) / (chosen_id or "")), policy)
-    configs, jobs = load_configs(options.supernets, options.subnets, options.scores, executor)
-    experiment_id = chosen_id or _default_id(configs, draw)
+    files = Path(options.supernets), Path(options.subnets), Path(options.scores)
+    experiment_id = check_experiment_id(options.experiment_id or _default_id(files, draw))
     run = RunFolder(Path(options.runs_dir) / experiment_id)
-    if chosen_id is None:
-        executor = executor_of(options, run, policy)
+    executor = executor_of(options, run, policy)
+    configs, jobs = load_configs(*files, executor)
     study = plan_study(draw, configs, jobs)
     if options.dry_run:
         slots = study_slots(configs, executor, max_submitted_of(options))
@@ -229,12 +227,12 @@ def _totals(study: Study) -> str:
     )
 
 
-def _default_id(configs: Mapping[str, TuningConfig], draw: Draw) -> str:
+def _default_id(files: Sequence[Path], draw: Draw) -> str:
     """A readable name and a hash of all job lists: the same command goes on with its own run."""
-    name = Path(configs[SUPERNET].path).name
-    stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in name).lstrip("._=+-")[:60]
-    hashes = "".join(template_hash(configs[kind])[:4] for kind in CONFIGURED)
-    return f"{stem}-rank{draw.num_subnets}-{draw.subnet_seed}-{hashes}".lstrip("-")
+    stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in files[0].name)
+    hashes = "".join(template_hash(load_config(path))[:4] for path in files)
+    name = f"{stem.lstrip('._=+-')[:60]}-rank{draw.num_subnets}-{draw.subnet_seed}-{hashes}"
+    return name.lstrip("-")
 
 
 def _report(run: RunFolder, outcome: Outcome) -> Outcome:

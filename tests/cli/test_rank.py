@@ -327,7 +327,6 @@ def test_a_study_whose_manager_is_killed_ends_as_if_nothing_had_happened(done, s
     ("changes", "message"),
     [
         ({"supernets": SUPERNETS.replace("--save_supernet_weights", "")}, "which are not kept"),
-        ({"supernets": SUPERNETS + " --path_sampling={any, all}"}, None),
         ({"supernets": SUPERNETS + " --n_epoch=2"}, "supernets:1: train_dnas.py refuses"),
         ({"supernets": SUPERNETS + " --synthetic_seed={1, 2}"}, "read different data"),
         ({"supernets": SUPERNETS.replace("train_dnas", "train_sampled")}, "not train_dnas.py"),
@@ -341,11 +340,7 @@ def test_a_study_whose_manager_is_killed_ends_as_if_nothing_had_happened(done, s
 )
 def test_mistakes_are_refused_before_anything_starts(study, changes, message, capsys):
     study.write(**changes)
-    code = study.rank("--dry_run")
-    if message is None:  # only the supernet knows its path samplings, and says so at once
-        assert code == 0
-        return
-    assert code == 2
+    assert study.rank() == 2
     assert message in capsys.readouterr().err
     assert not study.run.exists()
 
@@ -365,6 +360,17 @@ def test_a_dry_run_counts_the_jobs(study, capsys):
     assert "8 subnets (4 for each of 2 settings of the space), 16 trainings" in out
     assert "4 supernets, 4 scorings" in out
     assert not study.run.exists()
+
+
+def test_a_study_without_a_name_gets_one_from_its_configs(study, capsys):
+    words = [word for word in study.words() if not word.startswith("--experiment_id")]
+    names = []
+    for subnets in (SUBNETS, SUBNETS, SUBNETS + " --seed=7"):
+        study.write(subnets=subnets)
+        assert dnas(["rank", *words, "--dry_run"]) == 0
+        names.append(capsys.readouterr().out.split(":")[0])
+    assert Path(names[0]).name.startswith("supernets-rank4-1-")
+    assert names[0] == names[1] != names[2]
 
 
 @pytest.mark.parametrize("flag", ["--num_subnets=6", "--subnet_seed=2"])
