@@ -71,9 +71,9 @@ def test_a_bad_minute(tmp_path: Path, small_disk: Path | None) -> None:
 @pytest.mark.timeout(600)
 def test_a_bad_week(tmp_path: Path, small_disk: Path | None) -> None:
     folder = small_disk or tmp_path / "disk"
-    chaos = Chaos(folder, seed=2, num_jobs=300, may_fill_disk=small_disk is not None)
-    survive(chaos, kills=200, every_s=0.05, at_most_s=400)
-    quiet = Chaos(tmp_path, seed=0, num_jobs=300, step_s=0.0)
+    chaos = Chaos(folder, seed=2, num_jobs=120, may_fill_disk=small_disk is not None)
+    survive(chaos, kills=80, every_s=0.05, at_most_s=400)
+    quiet = Chaos(tmp_path, seed=0, num_jobs=120, step_s=0.0)
     assert quiet.finish(120) == 0
     quiet.check()
     assert quiet.results() == chaos.results()
