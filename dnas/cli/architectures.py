@@ -17,12 +17,13 @@ from urllib.parse import quote
 
 import torch
 
-from dnas.cli.flags import ConfigFlags, early_value, parse_flags, print_config, read_config_file
+from dnas.cli.flags import ConfigFlags, early_value, print_config, read_config_file
 from dnas.cli.job import set_up_logging
 from dnas.cli.run import guarded
+from dnas.cli.space_flags import parse_space_flags
 from dnas.core import Architecture, Option, Prior, SuperNet
 from dnas.errors import ArchitectureError, ConfigError
-from dnas.spaces import SearchSpace, find_space, make_record
+from dnas.spaces import SearchSpace, make_record
 from dnas.training.seeding import derive_seed, seed_everything
 
 logger = logging.getLogger(__name__)
@@ -63,22 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    file_values = read_config_file(early_value(argv, "config"))
-    name = early_value(argv, "search_space") or file_values.get("search_space")
-    groups: dict[str, type] = {"about": ConfigFlags, "files": ArchitecturesFlags}
-    space = None
-    if name:
-        space = find_space(name)
-        groups |= {"space": space.config_class, "data": space.data_class}
-    parsed = parse_flags(
+    space, parsed = parse_space_flags(
         argv,
-        groups,
+        {"about": ConfigFlags, "files": ArchitecturesFlags},
         program="dnas architectures",
         description="Write architecture files without a search: random ones, or given ones.",
-        file_values=file_values,
+        file_values=read_config_file(early_value(argv, "config")),
     )
-    if space is None:
-        raise ConfigError("--search_space is required")
     if parsed.about.print_config:
         print_config(parsed)
         return 0

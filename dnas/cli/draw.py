@@ -16,17 +16,17 @@ from dnas.cli.flags import (
     ConfigFlags,
     early_value,
     flat,
-    parse_flags,
     print_config,
     read_config_file,
 )
 from dnas.cli.job import JobFlags, StopRequest, run_job
 from dnas.cli.one_shot import RandomArchitecture
 from dnas.cli.run import guarded
+from dnas.cli.space_flags import parse_space_flags
 from dnas.cli.supernet_files import write_architectures
 from dnas.errors import ConfigError
 from dnas.runs import DRAWN
-from dnas.spaces import SearchSpace, find_space
+from dnas.spaces import SearchSpace
 from dnas.training.seeding import make_generator, seed_everything
 from dnas.training.world import World
 
@@ -55,21 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    file_values = read_config_file(early_value(argv, "config"))
-    name = early_value(argv, "search_space") or file_values.get("search_space")
-    groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "draw": DrawFlags}
-    space = find_space(name) if name else None
-    if space is not None:
-        groups |= {"space": space.config_class, "data": space.data_class}
-    parsed = parse_flags(
+    space, parsed = parse_space_flags(
         argv,
-        groups,
+        {"about": ConfigFlags, "job": JobFlags, "draw": DrawFlags},
         program="draw_subnets.py",
         description="Draw random subnets and write them as architecture files, beside the result.",
-        file_values=file_values,
+        file_values=read_config_file(early_value(argv, "config")),
     )
-    if space is None:
-        raise ConfigError("--search_space is required")
     if parsed.about.print_config:
         print_config(parsed)
         return 0

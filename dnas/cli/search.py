@@ -13,7 +13,6 @@ from dnas.cli.flags import (
     ConfigFlags,
     early_value,
     flat,
-    parse_flags,
     print_config,
     read_config_file,
 )
@@ -22,11 +21,12 @@ from dnas.cli.one_shot import OneShotFlags, run_one_shot
 from dnas.cli.run import guarded
 from dnas.cli.schedules import OptimizerName, ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.cli.scoring import ScoringFlags
+from dnas.cli.space_flags import parse_space_flags
 from dnas.cli.supernet_files import write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import SearchSpace, find_space
+from dnas.spaces import SearchSpace
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
@@ -185,26 +185,19 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
         SystemExit: With code 2 on a wrong flag, 0 after ``--help``.
     """
     file_values = read_config_file(early_value(argv, "config"))
-    name = early_value(argv, "search_space") or file_values.get("search_space")
     algorithm = early_value(argv, "search_algorithm") or file_values.get("search_algorithm", "dnas")
     groups: dict[str, type] = {"about": ConfigFlags, "algorithm": AlgorithmFlags, "job": JobFlags}
     if algorithm == "dnas":
         groups |= {"search": SearchFlags}
     else:
         groups |= {"search": OneShotFlags, "scoring": ScoringFlags}
-    space = None
-    if name:
-        space = find_space(name)
-        groups |= {"space": space.config_class, "data": space.data_class}
-    parsed = parse_flags(
+    space, parsed = parse_space_flags(
         argv,
         groups,
         program="train_dnas.py",
         description="Search: train a supernet and sample architectures from it.",
         file_values=file_values,
     )
-    if space is None:
-        raise ConfigError("--search_space is required")
     if not parsed.search.cost_metric:
         parsed = replace(parsed, search=replace(parsed.search, cost_metric=(space.default_cost,)))
     return space, parsed
