@@ -33,10 +33,10 @@ from supernets.nasrec.genome import Block, Genome, everything
 from supernets.nasrec.liveness import all_live
 from supernets.nasrec.model import parameter_name
 from supernets.nasrec.network import BlockNetwork, Network
-from supernets.nasrec.operators import Inputs
 from supernets.nasrec.path_step import SlicedPathStep
 from supernets.nasrec.prior import NASRecPrior
 from supernets.nasrec.shape import DENSE_OPERATORS, SPARSE_OPERATORS
+from supernets.nasrec.site import Inputs
 
 NUM_DENSE, NUM_SPARSE = 13, 26
 LR, EPS, CLIP = 0.04, 1e-2, 5.0

@@ -46,17 +46,22 @@ class Live:
         return self.dense_out and block.fm
 
 
-def inputs_in_use(block: Block, live: Live) -> dict[str, tuple[int, ...]]:
-    """Sources of each input that an operator in use reads; empty where none does."""
+def inputs_read(block: Block, live: Live) -> dict[str, bool]:
+    """Which inputs an operator in use reads."""
     dense_ops = set(block.dense_ops) if live.dense(block) else set()
     sparse_ops = set(block.sparse_ops) if live.sparse(block) else set()
-    reads = {
+    binary = bool(dense_ops & _BINARY)
+    return {
         "dense_in": bool(dense_ops & {"fc", "dot"}),
         "sparse_in": "dot" in dense_ops or bool(sparse_ops),
-        "left": bool(dense_ops & _BINARY),
-        "right": bool(dense_ops & _BINARY),
+        "left": binary,
+        "right": binary,
     }
-    return {name: getattr(block, name) if reads[name] else () for name in INPUTS}
+
+
+def inputs_in_use(block: Block, live: Live) -> dict[str, tuple[int, ...]]:
+    """Sources of each input that an operator in use reads; empty where none does."""
+    return {n: getattr(block, n) if read else () for n, read in inputs_read(block, live).items()}
 
 
 def liveness(genome: Genome) -> tuple[Live, ...]:
@@ -92,15 +97,7 @@ def decisions_with_effect(shape: Shape, genome: Genome) -> set[str]:
             keys.add(f"interact/{number}")
         if live.dense_out and shape.fm_link:
             keys.add(f"fm/{number}")
-        dense_ops = set(block.dense_ops) if is_dense else set()
-        sparse_ops = set(block.sparse_ops) if is_sparse else set()
-        reads = {
-            "dense_in": bool(dense_ops & {"fc", "dot"}),
-            "sparse_in": "dot" in dense_ops or bool(sparse_ops),
-            "left": bool(dense_ops & _BINARY),
-            "right": bool(dense_ops & _BINARY),
-        }
-        for name, is_read in reads.items():
+        for name, is_read in inputs_read(block, live).items():
             if is_read:
                 keys |= {f"{name}/{number}.{source}" for source in range(number)}
     return keys

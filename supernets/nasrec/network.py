@@ -11,16 +11,11 @@ from torch import Tensor
 
 from supernets.nasrec.genome import Block, Genome, dense_ranges, sparse_ranges
 from supernets.nasrec.layers import Layer, Linear, Norm, Weight, Weights, layer_weights
+from supernets.nasrec.links import FactorizationMachine, Interact
 from supernets.nasrec.liveness import Live, inputs_in_use, liveness
-from supernets.nasrec.operators import (
-    OPERATORS,
-    FactorizationMachine,
-    Inputs,
-    Interact,
-    Operator,
-    Site,
-)
+from supernets.nasrec.operators import OPERATORS
 from supernets.nasrec.shape import Shape, size, upto
+from supernets.nasrec.site import Inputs, Operator, Site
 
 
 @dataclass(frozen=True)

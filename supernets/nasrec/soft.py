@@ -17,15 +17,11 @@ from torch import Tensor
 from dnas.core import Sample
 from supernets.nasrec.genome import everything
 from supernets.nasrec.layers import Weights, layer_weights
+from supernets.nasrec.links import FactorizationMachine, Interact
 from supernets.nasrec.network import BlockNetwork, Network
-from supernets.nasrec.operators import (
-    OPERATORS,
-    FactorizationMachine,
-    Inputs,
-    Interact,
-    Operator,
-)
+from supernets.nasrec.operators import OPERATORS
 from supernets.nasrec.shape import Shape
+from supernets.nasrec.site import Inputs, Operator
 
 _BINARY_INPUTS = ("left", "right")
 

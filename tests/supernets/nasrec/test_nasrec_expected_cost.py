@@ -10,7 +10,7 @@ import torch
 from nasrec_cases import FULL, net
 
 from dnas.core import Sample
-from supernets.nasrec import expected_cost
+from supernets.nasrec import reads
 from supernets.nasrec.shape import Shape
 
 VARIANTS: dict[str, Shape] = {
@@ -77,7 +77,7 @@ def test_every_row_of_the_batch_has_its_own_cost():
 def test_many_blocks_are_exact_for_one_hot_samples(monkeypatch):
     torch.manual_seed(0)
     super_net = net(replace(FULL, num_blocks=4, fm_link=True))
-    monkeypatch.setattr(expected_cost, "EXACT_BLOCKS", 2)
+    monkeypatch.setattr(reads, "EXACT_BLOCKS", 2)
     generator = torch.Generator().manual_seed(9)
     for _ in range(20):
         architecture = super_net.random_architecture(generator)

@@ -9,18 +9,12 @@ import pytest
 import torch
 from nasrec_cases import FULL, RELEASED
 
+from supernets.nasrec.dense_operators import balanced_rows, pair_places
 from supernets.nasrec.layers import Linear, Norm, Weight, layer_weights, merged
-from supernets.nasrec.operators import (
-    OPERATORS,
-    FactorizationMachine,
-    Inputs,
-    Interact,
-    Operator,
-    Site,
-    balanced_rows,
-    pair_places,
-)
+from supernets.nasrec.links import FactorizationMachine, Interact
+from supernets.nasrec.operators import OPERATORS
 from supernets.nasrec.shape import size, upto
+from supernets.nasrec.site import Inputs, Operator, Site
 
 BARE = replace(FULL, layer_norm=False)
 
