@@ -1,7 +1,8 @@
 """``dnas architectures``: write architecture files without a search.
 
-Random ones of any space, to train as a baseline or to rank a supernet's scores against; or given
-ones: one for each option of some decisions, the other decisions as ``--set`` says.
+Random ones of any space, to train as a baseline or to rank a supernet's scores against; given
+ones: one for each option of some decisions, the other decisions as ``--set`` says; or published
+ones, from files in the form of their authors.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dnas.cli.run import guarded
 from dnas.cli.space_flags import parse_space_flags
 from dnas.core import Architecture, Option, Prior, SuperNet
 from dnas.errors import ArchitectureError, ConfigError
+from dnas.files import read_json
 from dnas.spaces import SearchSpace, make_record
 from dnas.training.seeding import derive_seed, seed_everything
 
@@ -48,12 +50,17 @@ class ArchitecturesFlags:
     """Decisions of which to take every option in turn; of several, every combination."""
     set: tuple[str, ...] = ()
     """DECISION=OPTION for the others; a decision with a single option may be left out."""
+    published: tuple[str, ...] = ()
+    """Files in the form that their authors publish, as in configs/nasrec."""
 
     def __post_init__(self) -> None:
         if self.random < 0:
             raise ConfigError(f"--random must be at least 1, but got {self.random}")
-        if bool(self.random) == bool(self.each or self.set):
-            raise ConfigError("give either --random, or --each and --set")
+        if sum(map(bool, (self.random, self.each or self.set, self.published))) != 1:
+            raise ConfigError("give one of --random, --each and --set, --published")
+        stems = [Path(file).stem for file in self.published]
+        if len(set(stems)) != len(stems):
+            raise ConfigError(f"--published: two files of one name in {self.published}")
         if len(set(self.each)) != len(self.each):
             raise ConfigError(f"--each: a decision occurs twice in {self.each}")
 
@@ -92,6 +99,9 @@ def _write(space: SearchSpace, parsed: Any) -> None:
         )
         chosen = {f"{number:04d}": architecture for number, architecture in enumerate(drawn)}
         provenance = {"kind": "random", "seed": flags.seed}
+    elif flags.published:
+        chosen = {Path(file).stem: _published(space, super_net, file) for file in flags.published}
+        provenance = {"kind": "given"}
     else:
         chosen = given_architectures(super_net, flags.each, flags.set)
         provenance = {"kind": "given"}
@@ -107,6 +117,15 @@ def _write(space: SearchSpace, parsed: Any) -> None:
             space, flags.search_space, parsed.space, spec, super_net, architecture, provenance
         ).save(path)
     logger.info("%d architectures in %s", len(files), flags.out)
+
+
+def _published(space: SearchSpace, super_net: SuperNet, file: str) -> Architecture:
+    found = space.published_architecture(read_json(file), file, super_net)
+    if found is None:
+        raise ArchitectureError(
+            f"--published {file}: not a form that the search space {space.name} knows"
+        )
+    return found
 
 
 def different_networks(

@@ -101,6 +101,21 @@ class SearchSpace(ABC):
     def spec_from_json(self, value: Mapping[str, Any]) -> Any:
         """The spec that ``spec_to_json`` described."""
 
+    def published_architecture(
+        self, value: Any, source: str, super_net: SuperNet
+    ) -> Architecture | None:
+        """An architecture from a file in a form that others publish; None: not one of ours.
+
+        Args:
+            value: JSON of the file.
+            source: Its name, for errors.
+            super_net: Of this space.
+
+        Raises:
+            ArchitectureError: It is wrong, or not in this space as it is configured.
+        """
+        return None
+
     def cost_report(self, value: Any, source: str, data_set: str | None) -> dict[str, Any] | None:
         """Costs of an architecture file in a form that others publish; None: not one of ours.
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dnas.core import Choice, Option
+from dnas.errors import ArchitectureError
 from supernets.nasrec.shape import Ranges, Shape
 
 INPUTS = ("dense_in", "sparse_in", "left", "right")
@@ -93,6 +94,25 @@ def make_choices(shape: Shape) -> list[Choice]:
 def _switches(name: str, decisions: Sequence[str]) -> Choice:
     rows = {decision: (False, True) for decision in decisions}
     return Choice(name, rows, row_title="block.part", column_title="on")
+
+
+def check_genome(shape: Shape, genome: Genome) -> None:
+    """Refuse what has no decision in the space; widths are checked with the other options.
+
+    Raises:
+        ArchitectureError: Another number of blocks, an operator or a link that the space lacks.
+    """
+    if len(genome) != shape.num_blocks:
+        raise ArchitectureError(f"{len(genome)} blocks; the space has {shape.num_blocks}")
+    known = {*shape.dense_operators, *shape.sparse_operators}
+    for number, block in enumerate(genome, start=1):
+        unknown = sorted({*block.dense_ops, *block.sparse_ops} - known)
+        if unknown:
+            raise ArchitectureError(
+                f"block {number}: no operator {unknown[0]!r}; the space has {sorted(known)}"
+            )
+        if block.fm and not shape.fm_link:
+            raise ArchitectureError(f"block {number}: the space has no FM link (--fm_link=on)")
 
 
 def to_decisions(shape: Shape, genome: Genome) -> dict[str, Option]:

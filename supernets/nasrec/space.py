@@ -9,7 +9,7 @@ import torch
 
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.data import DataConfig, DataSpec, prepare
-from dnas.errors import ConfigError
+from dnas.errors import ArchitectureError, ConfigError
 from dnas.spaces import Prepared, SearchSpace, register
 from dnas.training.task import CLICKS
 from supernets.nasrec.complexity import complexity, released_shape
@@ -68,6 +68,22 @@ class NASRecSpace(SearchSpace):
     def spec_from_json(self, value: Mapping[str, Any]) -> DataSpec:
         """The columns an architecture file was made for."""
         return DataSpec.from_json(dict(value))
+
+    def published_architecture(
+        self, value: Any, source: str, super_net: SuperNet
+    ) -> Architecture | None:
+        """One of the published form; its widths must be options (``--variant=released``)."""
+        if not is_released(value):
+            return None
+        assert isinstance(super_net, NASRecSuperNet)
+        _, genome = parse_released(value, source)
+        try:
+            return super_net.architecture(genome)
+        except ArchitectureError as error:
+            raise ArchitectureError(
+                f"{source}: {error}; the published architectures need --variant=released and as "
+                "many --num_blocks as they have"
+            ) from None
 
     def cost_report(self, value: Any, source: str, data_set: str | None) -> dict[str, Any] | None:
         """Costs of an architecture in the published form, see ``supernets.nasrec.released``."""

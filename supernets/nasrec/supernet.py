@@ -20,7 +20,14 @@ from dnas.errors import ConfigError
 from dnas.models import EmbeddingTables
 from dnas.training.optim import OptimizerClass
 from supernets.nasrec.expected_cost import expected_costs
-from supernets.nasrec.genome import Genome, everything, from_decisions, make_choices, to_decisions
+from supernets.nasrec.genome import (
+    Genome,
+    check_genome,
+    everything,
+    from_decisions,
+    make_choices,
+    to_decisions,
+)
 from supernets.nasrec.layers import Weight
 from supernets.nasrec.liveness import canonical_genome, decisions_with_effect
 from supernets.nasrec.model import NASRecModel, parameter_name
@@ -148,6 +155,7 @@ class NASRecSuperNet(SuperNet):
         Raises:
             ArchitectureError: It has an operator, input or width that is no option of this space.
         """
+        check_genome(self.shape, genome)
         return self.validate(to_decisions(self.shape, genome))
 
     def trim(self, architecture: Architecture) -> Architecture:

@@ -91,8 +91,11 @@ def test_what_is_written_can_be_trained(write, tmp_path, scripts):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "give either --random, or --each and --set"),
-        (("--random=1", "--set", "width/mlp=5"), "give either --random, or --each and --set"),
+        ((), "give one of --random, --each and --set, --published"),
+        (
+            ("--random=1", "--set", "width/mlp=5"),
+            "give one of --random, --each and --set, --published",
+        ),
         (("--random=-1",), "--random must be at least 1"),
         (("--each", "model/kind", "model/kind"), "--each: a decision occurs twice"),
         (("--each", "model"), "--each model: unknown decision; this space has ['depth/mlp'"),

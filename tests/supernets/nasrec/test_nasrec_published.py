@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dnas.cli.main import main
 from dnas.errors import ArchitectureError
+from dnas.spaces import load_architecture
 from supernets.nasrec.complexity import released_shape
 from supernets.nasrec.liveness import all_live, liveness
 from supernets.nasrec.network import Network
@@ -123,3 +125,36 @@ def test_cost_of_wrong_files(tmp_path, capsys):
     assert main(["cost", str(path), "--dataset", "criteo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["macs_live"] == 1_466_217
     assert main(["cost", str(path), "--dataset", "movielens"]) == 2
+
+
+DATA = ("--data_set=synthetic", "--synthetic_rows=200", "--synthetic_features=4")
+
+
+def test_a_published_architecture_becomes_a_file_to_train(tmp_path):
+    flags = [*DATA, f"--data_cache={tmp_path / 'cache'}", "--search_space=nasrec_full"]
+    files = [str(FOLDER / f"{name}.json") for name in ("criteo_full", "kdd2012_full")]
+    out = tmp_path / "out"
+    command = ["architectures", *flags, f"--out={out}", "--published", *files]
+    assert main([*command, "--variant=released", "--no_layer_norm"]) == 0
+    model = load_architecture(out / "criteo_full.json")
+    _, genome = read_released(files[0])
+    shape = released_shape("criteo", "xlarge", 7, layer_norm=False)
+    costs = Network(replace(shape, num_sparse=4), genome).costs()
+    tables = sum(p.numel() for p in model.embeddings.parameters())
+    assert sum(p.numel() for p in model.parameters()) - tables == costs.params
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--search_space=nasrec_full"], "need --variant=released"),
+        (["--search_space=nasrec_small", "--variant=released"], "block 1: no operator 'attention'"),
+        (["--search_space=nasrec_full", "--variant=released", "--num_blocks=3"], "--num_blocks"),
+        (["--search_space=emb_dim"], "not a form that the search space emb_dim knows"),
+    ],
+)
+def test_a_published_architecture_in_the_wrong_space(tmp_path, capsys, flags, message):
+    command = ["architectures", *DATA, f"--data_cache={tmp_path}", *flags]
+    path = FOLDER / "criteo_full.json"
+    assert main([*command, f"--out={tmp_path / 'out'}", "--published", str(path)]) == 2
+    assert message in capsys.readouterr().err
