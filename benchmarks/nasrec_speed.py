@@ -42,7 +42,7 @@ from supernets.nasrec.site import Inputs
 NUM_DENSE, NUM_SPARSE = 13, 26
 LR, EPS, CLIP = 0.04, 1e-2, 5.0
 LOSS = F.binary_cross_entropy_with_logits
-#: NASRec-Full in three forms: as the paper says; with the option lists and numbers of sources of the
+#: NASRec-Full in three forms: as the paper says; with the option lists and source counts of the
 #: authors' code, where the supernet is wider and paths hardly so; all as in that code.
 SPACES = {
     "paper": NASRecConfig(),
