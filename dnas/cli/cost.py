@@ -13,7 +13,7 @@ from dnas.cli.run import guarded
 from dnas.core import ArchitectureRecord
 from dnas.errors import ArchitectureError
 from dnas.files import read_json
-from dnas.spaces import find_space, known_spaces
+from dnas.spaces import find_space, known_spaces, space_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,16 +69,19 @@ def cost_report(path: Path, data_set: str | None = None) -> dict[str, Any]:
 
 
 def _own_report(record: ArchitectureRecord, source: str) -> dict[str, Any]:
-    """The costs in the file, exact when it was written, also under the names used for others'.
+    """The costs in the file, exact when it was written, and what its space adds.
 
-    What reaches the output is all there is in an architecture of this framework, so that executed
-    and live costs are the same.
+    By default what reaches the output is all there is in an architecture of this framework, so that
+    executed and live costs are the same.
     """
     costs = dict(record.costs)
     missing = [name for name in ("flops", "params", "embedding_params") if name not in costs]
     if missing:
         raise ArchitectureError(f"{source}: costs has no {', '.join(missing)}")
     macs = int(costs["flops"] // 2)
+    space = find_space(record.space)
+    config = space_config(space, record.space_config, source)
+    spec = space.spec_from_json(record.data_spec)
     return {
         "space": record.space,
         "canonical_id": record.canonical_id,
@@ -86,4 +89,5 @@ def _own_report(record: ArchitectureRecord, source: str) -> dict[str, Any]:
         "macs_executed": macs,
         "dense_parameters": int(costs["params"] - costs["embedding_params"]),
         **costs,
+        **space.complexity(config, spec, record.architecture),
     }

@@ -283,6 +283,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         step_mode=flags.step_mode,
         sample_most_likely=flags.sample_most_likely,
         num_random_archs=flags.num_random_archs,
+        prior=space.prior(parsed.space, super_net),
         folder=folder,
         checkpoint_every_s=flags.checkpoint_every_s,
         log_every_steps=flags.log_every_steps,

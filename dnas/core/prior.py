@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 import torch
 
 from dnas.core.architecture import Architecture, Option
+from dnas.core.sampling import below
 from dnas.core.supernet import SuperNet
 from dnas.errors import ArchitectureError, ConfigError
 
@@ -99,17 +100,12 @@ class UniformPrior(Prior):
             for row, key in enumerate(choice.keys):
                 options = [option for option in choice.options[row] if option is not None]
                 if key not in architecture:
-                    missing[key] = options[_below(len(options), generator)]
+                    missing[key] = options[below(len(options), generator)]
                 elif len(options) > 1:
                     taken = choice.options[row][choice.index(row, architecture[key])]
                     others[key] = [option for option in options if option is not taken]
         if not others:
             raise ArchitectureError("nothing to mutate: every decision has a single option")
-        key = list(others)[_below(len(others), generator)]
-        changed = others[key][_below(len(others[key]), generator)]
+        key = list(others)[below(len(others), generator)]
+        changed = others[key][below(len(others[key]), generator)]
         return self.super_net.trim(Architecture({**missing, **architecture, key: changed}))
-
-
-def _below(count: int, generator: torch.Generator) -> int:
-    """A uniform draw from 0 .. ``count - 1``."""
-    return int(torch.randint(count, (), generator=generator))

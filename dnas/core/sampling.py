@@ -70,6 +70,11 @@ def categorical_draw(logits: Tensor, generator: torch.Generator | None = None) -
     return (logits.float() + noise).argmax(dim=-1)
 
 
+def below(count: int, generator: torch.Generator | None = None) -> int:
+    """A uniform draw from ``0 .. count - 1``, on the CPU."""
+    return int(torch.randint(count, (), generator=generator))
+
+
 def normalized_entropy(probabilities: Tensor, valid: Tensor) -> Tensor:
     """Mean entropy of the decisions, each divided by the log of its number of options.
 

@@ -116,6 +116,10 @@ class SearchSpace(ABC):
         """
         return None
 
+    def complexity(self, config: Any, spec: Any, architecture: Architecture) -> dict[str, Any]:
+        """What ``dnas cost`` prints of an architecture beside the costs in its file."""
+        return {}
+
     def cost_report(self, value: Any, source: str, data_set: str | None) -> dict[str, Any] | None:
         """Costs of an architecture file in a form that others publish; None: not one of ours.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dnas.core import Architecture, SuperNet
+from dnas.core import Architecture, Prior, SuperNet
 from dnas.strategies.search_state import SampledArchitecture
 from dnas.training.seeding import derive_seed, make_generator
 
@@ -53,13 +53,10 @@ class Draws:
             drawn.append(self._noted(self.super_net.sample_arch(generator=generator), "draw"))
         return drawn
 
-    def at_random(self, count: int) -> list[SampledArchitecture]:
-        """Draw uniformly from the space, whatever theta is: a baseline."""
+    def at_random(self, count: int, prior: Prior) -> list[SampledArchitecture]:
+        """Draw candidates of the space, whatever theta is: a baseline."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "random_archs"))
-        return [
-            self._noted(self.super_net.random_architecture(generator), "random")
-            for _ in range(count)
-        ]
+        return [self._noted(prior.candidate(generator), "random") for _ in range(count)]
 
     def _noted(self, architecture: Architecture, kind: str) -> SampledArchitecture:
         return SampledArchitecture(

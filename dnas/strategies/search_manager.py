@@ -230,7 +230,7 @@ class SearchManager(SearchSetup):
             return  # the search had ended before
         known = {self.super_net.canonical(s.architecture).id for s in found}
         wanted = self.num_random_archs if self.num_random_archs >= 0 else len(known)
-        found += self._draws().at_random(wanted)
+        found += self._draws().at_random(wanted, self.prior)
 
     # ------------------------------------------------------------------ files
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnas.core import SuperNet
+from dnas.core import Prior, SuperNet, UniformPrior
 from dnas.core.sampling import MIN_TEMPERATURE
 from dnas.core.schedules import LrLambda
 from dnas.costs import Penalty, make_penalty
@@ -92,8 +92,9 @@ class SearchSetup:
         update_temp_every_step: tau follows its schedule at every step instead of at every phase.
         min_temp: Floor of tau.
         sample_most_likely: Also give the most likely architecture with every sampling.
-        num_random_archs: Architectures drawn uniformly from the space at the end, as a baseline;
-            -1: as many as the search gave.
+        num_random_archs: Candidates of ``prior`` drawn at the end, as a baseline; -1: as many as
+            the search gave.
+        prior: Where these come from; default: every option is equally likely.
         valid_dataloader: Validation of the supernet and of its most likely architecture at each
             phase end; needs ``make_metrics``.
         make_metrics: Makes an empty metric accumulator.
@@ -155,6 +156,7 @@ class SearchSetup:
         min_temp: float = 1e-3,
         sample_most_likely: bool = True,
         num_random_archs: int = 0,
+        prior: Prior | None = None,
         valid_dataloader: Loader | Iterable[Any] | None = None,
         make_metrics: Callable[[], MetricAccumulator] | None = None,
         folder: str | Path | JobFolder | None = None,
@@ -203,6 +205,7 @@ class SearchSetup:
         self.experiment_id = experiment_id
         self.sample_most_likely = sample_most_likely
         self.num_random_archs = num_random_archs
+        self.prior = prior or UniformPrior(super_net)
         self.seed = seed
         self.should_stop = should_stop
         self.checkpoint_every_s = checkpoint_every_s

@@ -87,11 +87,6 @@ class NASRecConfig:
             for kind, names in (("dense", DENSE_OPERATORS), ("sparse", SPARSE_OPERATORS)):
                 if not set(self.operators) & set(names):
                     raise ConfigError(f"--operators: one of the {kind} ones {names} is needed")
-        if self._transformer and self.embedding_dimension % self.attention_heads:
-            raise ConfigError(
-                f"--attention_heads={self.attention_heads} must divide --embedding_dimension="
-                f"{self.embedding_dimension}"
-            )
 
     @property
     def _released(self) -> bool:
@@ -123,9 +118,21 @@ class NASRecConfig:
             num_dense: Numbers of a row.
             num_sparse: Categories of a row.
             operators: Of the space, where ``operators`` does not say others.
+
+        Raises:
+            ConfigError: The heads of the attention do not divide the embedding dimension.
         """
         chosen = self.operators or operators
         released = self._released
+        if (
+            self._transformer
+            and "attention" in chosen
+            and self.embedding_dimension % self.attention_heads
+        ):
+            raise ConfigError(
+                f"--attention_heads={self.attention_heads} must divide --embedding_dimension="
+                f"{self.embedding_dimension}"
+            )
         dense = self.dense_dims or (RELEASED_DENSE_DIMS if released else _PAPER_DENSE_DIMS)
         sparse = self.sparse_dims or (RELEASED_SPARSE_DIMS if released else _PAPER_SPARSE_DIMS)
         return Shape(

@@ -77,9 +77,8 @@ def make_choices(shape: Shape) -> list[Choice]:
         _switches("dense_ops", [f"{b}.{op}" for b in blocks for op in shape.dense_operators]),
         _switches("sparse_ops", [f"{b}.{op}" for b in blocks for op in shape.sparse_operators]),
     ]
-    binary = {"gate", "sum"} & set(shape.dense_operators)
     for name in INPUTS:
-        if name in ("dense_in", "sparse_in") or binary:
+        if name in ("dense_in", "sparse_in") or has_binary(shape):
             connections = [f"{b}.{source}" for b in blocks for source in range(b)]
             choices.append(_switches(name, connections))
     for name, dims in (("dense_dim", shape.dense_dims), ("sparse_dim", shape.sparse_dims)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,7 @@ class Weight:
             elif len(parts) <= _MOST_PARTS:
                 whole = torch.cat([whole.narrow(axis, *part) for part in parts or ((0, 0),)], axis)
             else:
-                places = [torch.arange(start, start + length) for start, length in parts]
-                whole = whole.index_select(axis, torch.cat(places).to(whole.device))
+                whole = whole.index_select(axis, _places(parts, whole.device))
         return whole
 
     def parts(self, mine: Tensor, *wholes: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -85,6 +84,13 @@ class Weight:
                     begin += length
             pairs = cut
         yield from pairs
+
+
+@lru_cache(maxsize=256)
+def _places(parts: Ranges, device: torch.device) -> Tensor:
+    """Kept, so that a GPU is not waited for again."""
+    places = [torch.arange(start, start + length) for start, length in parts]
+    return torch.cat(places).to(device)
 
 
 def _narrow(tensor: Tensor, axis: int, start: int, length: int) -> Tensor:

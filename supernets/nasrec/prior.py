@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dnas.core import Architecture, Prior
+from dnas.core.sampling import below
 from supernets.nasrec.genome import INPUTS, Block, Genome, everything, to_decisions
 from supernets.nasrec.liveness import Live, inputs_in_use, liveness
 from supernets.nasrec.supernet import NASRecSuperNet
@@ -77,10 +78,10 @@ class NASRecPrior(Prior):
         genome = list(self.super_net.genome({**fresh, **architecture}))
         lives = liveness(tuple(genome))
         alive = [n for n, live in enumerate(lives) if live.dense_out or live.sparse_out]
-        chosen = alive[_below(len(alive), generator)]
+        chosen = alive[below(len(alive), generator)]
         actions = self._actions(chosen + 1, genome[chosen], lives[chosen], generator)
         if actions:
-            genome[chosen] = actions[_below(len(actions), generator)](genome[chosen])
+            genome[chosen] = actions[below(len(actions), generator)](genome[chosen])
         return self._trimmed(tuple(genome))
 
     # ------------------------------------------------------------------ draws
@@ -104,12 +105,12 @@ class NASRecPrior(Prior):
                     sparse_ops=_some(shape.sparse_operators, operators, generator),
                     dense_in=self._sources(number, connections, generator),
                     sparse_in=self._sources(number, connections, generator),
-                    left=(_below(number, generator),),
-                    right=(_below(number, generator),),
-                    dense_dim=shape.dense_dims[_below(len(shape.dense_dims), generator)],
-                    sparse_dim=shape.sparse_dims[_below(len(shape.sparse_dims), generator)],
-                    interact=bool(_below(2, generator)),
-                    fm=bool(_below(2, generator)) and shape.fm_link,
+                    left=(below(number, generator),),
+                    right=(below(number, generator),),
+                    dense_dim=shape.dense_dims[below(len(shape.dense_dims), generator)],
+                    sparse_dim=shape.sparse_dims[below(len(shape.sparse_dims), generator)],
+                    interact=bool(below(2, generator)),
+                    fm=bool(below(2, generator)) and shape.fm_link,
                 )
             )
         return tuple(blocks)
@@ -136,17 +137,17 @@ class NASRecPrior(Prior):
         def dims(name: str, options: Sequence[int]) -> None:
             others = [option for option in options if option != getattr(block, name)]
             if others:
-                drawn = others[_below(len(others), generator)]
+                drawn = others[below(len(others), generator)]
                 actions.append(lambda b: _with(b, name, drawn))
 
         def operator(name: str, options: Sequence[str]) -> None:
             taken = getattr(block, name)
             others = [option for option in options if option not in taken]
             if others:
-                drawn = others[_below(len(others), generator)]
+                drawn = others[below(len(others), generator)]
                 kept = list(taken)
                 if kept:
-                    kept.pop(_below(len(kept), generator))
+                    kept.pop(below(len(kept), generator))
                 result = tuple(option for option in options if option in (*kept, drawn))
                 actions.append(lambda b: _with(b, name, result))
 
@@ -159,7 +160,7 @@ class NASRecPrior(Prior):
         in_use = inputs_in_use(block, live)
         inputs = [name for name in INPUTS if in_use[name]]
         if inputs and number > 1:
-            name = inputs[_below(len(inputs), generator)]
+            name = inputs[below(len(inputs), generator)]
             sources = self._other_sources(number, name, getattr(block, name), generator)
             actions.append(lambda b: _with(b, name, sources))
         if live.sparse_out:
@@ -173,7 +174,7 @@ class NASRecPrior(Prior):
     ) -> tuple[int, ...]:
         while True:
             drawn = (
-                (_below(number, generator),)
+                (below(number, generator),)
                 if name in ("left", "right")
                 else self._sources(number, _uniform, generator)
             )
@@ -185,17 +186,13 @@ def _with(block: Block, name: str, value: Any) -> Block:
     return replace(block, **{name: value})
 
 
-def _below(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=generator))
-
-
 def _one(most: int, generator: torch.Generator) -> int:
     return 1
 
 
 def _uniform(most: int, generator: torch.Generator) -> int:
     """1 .. ``most``, equally likely."""
-    return 1 + _below(most, generator)
+    return 1 + below(most, generator)
 
 
 def _binomial(most: int, generator: torch.Generator) -> int:

@@ -67,12 +67,14 @@ def parse_released(value: object, source: str = "architecture") -> tuple[str, Ge
         raise ArchitectureError(f"{source}: expected an object with the lists micro and macro")
     assert isinstance(value, Mapping)
     config = value.get("config", "xlarge")
-    if config not in NODES:
+    if not isinstance(config, str) or config not in NODES:
         raise ArchitectureError(
             f"{source}: config is {config!r}; known are {', '.join(sorted(NODES))}"
         )
     micro, macro = value["micro"], value["macro"]
     number = value.get("num_blocks", len(micro) if isinstance(micro, list) else 0)
+    if type(number) is not int:
+        raise ArchitectureError(f"{source}: num_blocks must be an integer, but is {number!r}")
     for name, entries in (("micro", micro), ("macro", macro)):
         if not isinstance(entries, list) or len(entries) != number or not entries:
             raise ArchitectureError(
@@ -88,7 +90,7 @@ def _block(
     micro: Mapping[str, Any], macro: Mapping[str, Any], nodes: tuple[str, ...], number: int, at: str
 ) -> Block:
     try:
-        active = [nodes[node] for node in micro["active_nodes"]]
+        active = [_operator(nodes, node) for node in micro["active_nodes"]]
         sources = {
             name: tuple(sorted({int(s) for s in macro[key]})) for name, key in _SOURCES.items()
         }
@@ -96,7 +98,7 @@ def _block(
         flags = bool(micro["dense_sparse_interact"]), bool(micro["deep_fm"])
     except KeyError as error:
         raise ArchitectureError(f"{at}: {error} is missing") from None
-    except (IndexError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ArchitectureError(f"{at}: {error}") from None
     late = sorted({s for chosen in sources.values() for s in chosen if not 0 <= s < number})
     if late:
@@ -112,6 +114,12 @@ def _block(
         interact=flags[0],
         fm=flags[1],
     )
+
+
+def _operator(nodes: tuple[str, ...], node: int) -> str:
+    if not 0 <= node < len(nodes):
+        raise ValueError(f"active_nodes: {node} is none of 0 to {len(nodes) - 1}")
+    return nodes[node]
 
 
 def released_json(genome: Genome, config: str) -> dict[str, Any]:

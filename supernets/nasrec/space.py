@@ -12,8 +12,9 @@ from dnas.data import DataConfig, DataSpec, prepare
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.spaces import Prepared, SearchSpace, register
 from dnas.training.task import CLICKS
-from supernets.nasrec.complexity import complexity, released_shape
+from supernets.nasrec.complexity import complexity, published_complexity, released_shape
 from supernets.nasrec.config import NASRecConfig
+from supernets.nasrec.genome import from_decisions
 from supernets.nasrec.model import NASRecModel
 from supernets.nasrec.prior import NASRecPrior
 from supernets.nasrec.released import DATASET_ALIASES, DATASETS, is_released, parse_released
@@ -85,6 +86,13 @@ class NASRecSpace(SearchSpace):
                 "many --num_blocks as they have"
             ) from None
 
+    def complexity(
+        self, config: NASRecConfig, spec: DataSpec, architecture: Architecture
+    ) -> dict[str, Any]:
+        """The same columns as for published architectures."""
+        shape = config.shape(len(spec.dense_names), len(spec.sparse_names), self.operators)
+        return complexity(shape, from_decisions(shape, architecture))
+
     def cost_report(self, value: Any, source: str, data_set: str | None) -> dict[str, Any] | None:
         """Costs of an architecture in the published form, see ``supernets.nasrec.released``."""
         if not is_released(value):
@@ -97,7 +105,7 @@ class NASRecSpace(SearchSpace):
                 f"{', '.join(sorted(DATASETS))}"
             )
         shape = released_shape(data_set, config, len(genome), layer_norm=False)
-        return {"dataset": data_set, "space": config, **complexity(shape, genome)}
+        return {"dataset": data_set, "space": config, **published_complexity(shape, genome)}
 
 
 FULL = register(NASRecSpace("nasrec_full", (*DENSE_OPERATORS, *SPARSE_OPERATORS)))

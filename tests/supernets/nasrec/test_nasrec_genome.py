@@ -11,6 +11,7 @@ import torch
 from nasrec_cases import FULL, RELEASED, inputs, net, prior
 
 from dnas.errors import ArchitectureError
+from dnas.strategies.draws import Draws
 from dnas.testing import check_sharing
 from supernets.nasrec.genome import (
     INPUTS,
@@ -195,6 +196,16 @@ def test_a_mutation_changes_the_network(shape):
         architecture = mutated
     names = {choice for choice in super_net.choices if shape.num_blocks > 1 or choice not in INPUTS}
     assert names <= set(changed)
+
+
+def test_the_random_baseline_of_a_search_are_candidates():
+    """Uniform draws would mostly lack an operator somewhere, and be easy to beat."""
+    super_net = net(FM)
+    for found in Draws(super_net, 1, 0, 0.0).at_random(20, prior(super_net)):
+        genome = super_net.genome(found.architecture)
+        for one, live in zip(genome, liveness(genome), strict=True):
+            assert len(one.dense_ops) == int(live.dense(one))
+            assert len(one.sparse_ops) == int(live.sparse(one))
 
 
 @pytest.mark.parametrize("shape", [FM, RELEASED])

@@ -101,7 +101,10 @@ def test_the_same_model_counted_by_torch():
             "block 2 reads block 2; it may read 0 to 1",
         ),
         (lambda v: v["micro"][3].pop("deep_fm"), "block 4: 'deep_fm' is missing"),
-        (lambda v: v["micro"][0].update(active_nodes=[9]), "block 1"),
+        (lambda v: v["micro"][0].update(active_nodes=[9]), "block 1: active_nodes: 9 is none of 0"),
+        (lambda v: v["micro"][0].update(active_nodes=[-1]), "block 1: active_nodes: -1 is none of"),
+        (lambda v: v.update(config=["xlarge"]), "known are autoctr, xlarge"),
+        (lambda v: v.update(num_blocks="7"), "num_blocks must be an integer, but is '7'"),
         (lambda v: v["micro"][0].update(dense_in_dims=0), "block 1: dimensions must be positive"),
     ],
 )
@@ -130,7 +133,7 @@ def test_cost_of_wrong_files(tmp_path, capsys):
 DATA = ("--data_set=synthetic", "--synthetic_rows=200", "--synthetic_features=4")
 
 
-def test_a_published_architecture_becomes_a_file_to_train(tmp_path):
+def test_a_published_architecture_becomes_a_file_to_train(tmp_path, capsys):
     flags = [*DATA, f"--data_cache={tmp_path / 'cache'}", "--search_space=nasrec_full"]
     files = [str(FOLDER / f"{name}.json") for name in ("criteo_full", "kdd2012_full")]
     out = tmp_path / "out"
@@ -142,6 +145,13 @@ def test_a_published_architecture_becomes_a_file_to_train(tmp_path):
     costs = Network(replace(shape, num_sparse=4), genome).costs()
     tables = sum(p.numel() for p in model.embeddings.parameters())
     assert sum(p.numel() for p in model.parameters()) - tables == costs.params
+    # Counted as the published file is; dead blocks are not in it.
+    capsys.readouterr()
+    assert main(["cost", str(out / "criteo_full.json"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["macs_live"] == costs.fvcore_macs == report["flops"] / 2 + 17_920
+    assert report["dense_parameters_live"] == costs.params
+    assert report["params"] == costs.params + tables
 
 
 @pytest.mark.parametrize(
