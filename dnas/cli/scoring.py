@@ -37,7 +37,7 @@ class ScoringFlags:
     """Which rows --score_rows takes: a random subset, the same for all candidates, or the first."""
     finetune_steps: int = -1
     """Steps that train a candidate's last layer before it is judged; 0: none; -1: 500 where the
-    supernet has a linear last layer, none elsewhere."""
+    supernet has a linear last layer, none elsewhere. The first has learning rate 0."""
     finetune_rows: int = 0
     """Training rows to fine-tune on, again and again; 0: as many as the steps take."""
     finetune_batch_size: int = 256
@@ -62,6 +62,11 @@ class ScoringFlags:
                 raise ConfigError(
                     f"--{name} must be at least {least}, but got {getattr(self, name)}"
                 )
+        if self.finetune_steps == 1:
+            raise ConfigError(
+                "--finetune_steps=1 would change nothing: the learning rate rises from 0, which is "
+                "that of the first step; use 0 for no fine-tuning, or at least 2"
+            )
         if not self.finetune_lr > 0:
             raise ConfigError(f"--finetune_lr must be positive, but got {self.finetune_lr}")
 

@@ -44,7 +44,8 @@ class SearchFlags:
     """Settings of the search; names of the paper's Table I where it has them."""
 
     search_space: str
-    """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint) or package.module:SPACE."""
+    """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint, nasrec_small, nasrec_full,
+    ctr_baselines) or package.module:SPACE."""
     weights_batch_size: int = 1024
     """Rows of a weights step."""
     arch_params_batch_size: int = 1024
@@ -198,8 +199,11 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
         description="Search: train a supernet and sample architectures from it.",
         file_values=file_values,
     )
-    if not parsed.search.cost_metric:
-        parsed = replace(parsed, search=replace(parsed.search, cost_metric=(space.default_cost,)))
+    flags = parsed.search
+    if isinstance(flags, OneShotFlags):
+        flags.settings(algorithm)
+    if not flags.cost_metric and (algorithm == "dnas" or flags.cost_limit):
+        parsed = replace(parsed, search=replace(flags, cost_metric=(space.default_cost,)))
     return space, parsed
 
 
