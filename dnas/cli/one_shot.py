@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest
 from dnas.cli.schedules import WeightsOptimizerName
 from dnas.cli.scoring import ScoringFlags, open_evaluations
-from dnas.cli.supernet_files import load_supernet, write_architectures
+from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.errors import ConfigError
 from dnas.spaces import Prepared, SearchSpace
@@ -25,7 +26,7 @@ from dnas.strategies.random_search import RandomSearch
 from dnas.strategies.strategy import Strategy
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, make_generator, seed_everything
-from dnas.training.weights import save_weights, weights_checksum
+from dnas.training.weights import weights_checksum
 from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
@@ -215,17 +216,18 @@ def run_one_shot(
     scoring.fine_tune(super_net)
     strategy.ask()
     baseline = _random_architectures(flags, prior, super_net, job.seed)
+    of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
-        steps = _train(space, super_net, prior, data, parsed, device, stop)
+        steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
     else:
         if unused := flags.unused():
             logger.warning(
                 "--supernet_weights: nothing is trained; not used: %s", ", ".join(unused)
             )
-        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights")
+        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights", of_job)
         steps = 0
     fingerprint = {
-        "search_space": flags.search_space,
+        **of_job,
         "supernet": weights_checksum(super_net.state_dict()),
         "device": device.type,
         **scoring.fingerprint(),
@@ -280,6 +282,7 @@ def _train(
     parsed: Any,
     device: torch.device,
     stop: StopRequest,
+    of_job: Mapping[str, Any],
 ) -> int:
     """Train the supernet; gives the steps done."""
     job: JobFlags = parsed.job
@@ -317,10 +320,11 @@ def _train(
         divergence_factor=flags.divergence_factor,
         seed=job.seed,
         should_stop=stop,
+        fingerprint={"batch_size": flags.batch_size, **of_job},
     )
     steps = training.train()
     if flags.save_supernet_weights:
-        save_weights(job.folder().supernet_weights, super_net.state_dict())
+        save_supernet(job.folder(), super_net, of_job)
     return steps
 
 

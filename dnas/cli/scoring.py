@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from dnas.cli.identity import identity
 from dnas.cli.supernet_files import load_supernet
 from dnas.core import Architecture, HasHead, SuperNet
 from dnas.data.first_rows import FirstRows
@@ -216,12 +217,14 @@ def score_architectures(
         device: Where to compute.
 
     Raises:
-        ConfigError: The weights are not of this space's supernet, or it cannot be fine-tuned.
+        ConfigError: The weights are not of this space's supernet or were trained on other data, or
+            it cannot be fine-tuned.
         ArchitectureError: An architecture does not belong to the space.
     """
     data = space.prepare(data_config)
     super_net = space.make_supernet(config, data.spec)
-    load_supernet(super_net, Path(supernet_weights), "supernet_weights")
+    weights = Path(supernet_weights)
+    load_supernet(super_net, weights, "supernet_weights", identity(space, config, data))
     valid = [super_net.validate(architecture) for architecture in architectures]
     with open_evaluations(
         space, data_config, data, flags, super_net, seed=seed, device=torch.device(device)
