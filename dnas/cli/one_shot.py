@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest
 from dnas.cli.schedules import WeightsOptimizerName
 from dnas.cli.scoring import ScoringFlags, open_evaluations
-from dnas.cli.supernet_files import load_supernet, write_architectures
+from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.errors import ConfigError
 from dnas.spaces import Prepared, SearchSpace
@@ -25,10 +26,27 @@ from dnas.strategies.random_search import RandomSearch
 from dnas.strategies.strategy import Strategy
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, make_generator, seed_everything
-from dnas.training.weights import save_weights, weights_checksum
+from dnas.training.weights import weights_checksum
 from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
+
+#: Flags that say nothing but how a supernet is trained.
+_TRAINING = (
+    "path_sampling",
+    "batch_size",
+    "n_epochs",
+    "optimizer",
+    "lr",
+    "lr_warmup_fraction",
+    "adagrad_eps",
+    "weight_decay",
+    "warmup_fraction",
+    "clip_grad_norm_value",
+    "checkpoint_every_s",
+    "log_every_steps",
+    "divergence_factor",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +70,8 @@ class OneShotFlags:
     lr: float = 0.04
     """Largest learning rate: linear warm-up from 0, then a cosine to 0."""
     lr_warmup_fraction: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps in which the learning rate rises from 0: the first step has rate 0 and
+    changes no weights, unless the share is 0."""
     adagrad_eps: float = 1e-2
     """Epsilon of Adagrad."""
     weight_decay: float = 0.0
@@ -63,23 +82,24 @@ class OneShotFlags:
     clip_grad_norm_value: float = 5.0
     """L2 norm above which gradients are scaled down."""
     population: int = 64
-    """Architectures of the first iteration, and members of the evolution's population."""
+    """Members of the evolution's population, which are its first iteration. Random search evaluates
+    as many architectures as evolution: population + children x n_iterations."""
     sample_size: int = 32
-    """Members of a random sample, the best of which is the parent."""
+    """Members of a random sample, the best of which is the parent; evolution only."""
     children: int = 16
-    """Architectures of every later iteration."""
+    """Architectures of an iteration of evolution after the first, of each one of random search."""
     n_iterations: int = 100
-    """Iterations after the first. Random search evaluates as many architectures as evolution."""
+    """Iterations of evolution after the first; for random search see --population."""
     mutations: int = 5
     """Mutations of each child in the first iteration of evolution."""
     mutation_decay: int = 20
-    """Iterations after which children have one mutation less, down to one."""
+    """Iterations after which children have one mutation less, down to one; evolution only."""
     top_k: int = 15
     """Best architectures to give."""
     num_random_archs: int = 0
     """Random architectures of the same space (and limits) to train as a baseline."""
     cost_metric: tuple[str, ...] = ()
-    """Costs that are limited: flops, params, ...; empty: the space's usual one."""
+    """Costs that --cost_limit limits: flops, params, ...; empty: the space's usual one."""
     cost_limit: tuple[float, ...] = ()
     """Most that a candidate may cost, one for each cost_metric; empty: no limit."""
     checkpoint_every_s: float = 300.0
@@ -103,21 +123,25 @@ class OneShotFlags:
             raise ConfigError(
                 "--save_supernet_weights: nothing is trained with --supernet_weights; drop one"
             )
+        if self.cost_metric and not self.cost_limit:
+            raise ConfigError(
+                f"--cost_metric={' '.join(self.cost_metric)} has no effect without --cost_limit"
+            )
         if self.cost_limit and self.cost_metric and len(self.cost_metric) != len(self.cost_limit):
             raise ConfigError(
                 f"--cost_limit has {len(self.cost_limit)} values for the costs {self.cost_metric}"
             )
-        self.evolution()
+        self.settings(RandomSearch.name)
 
-    def evolution(self) -> EvolutionSettings:
-        """The numbers of an evolution.
+    def settings(self, algorithm: str) -> EvolutionSettings:
+        """The numbers of an evolution, or of a random search, which draws no samples.
 
         Raises:
             ConfigError: One is out of range.
         """
         return EvolutionSettings(
             population=self.population,
-            sample_size=self.sample_size,
+            sample_size=self.sample_size if algorithm == RegularizedEvolution.name else 1,
             children=self.children,
             iterations=self.n_iterations,
             mutations=self.mutations,
@@ -129,6 +153,14 @@ class OneShotFlags:
         if not self.cost_limit:
             return {}
         return dict(zip(self.cost_metric, self.cost_limit, strict=True))
+
+    def unused(self) -> list[str]:
+        """Flags of the training that were given though nothing is trained."""
+        return [
+            f"--{entry.name}={getattr(self, entry.name)}"
+            for entry in fields(self)
+            if entry.name in _TRAINING and getattr(self, entry.name) != entry.default
+        ]
 
 
 @dataclass(frozen=True)
@@ -146,7 +178,7 @@ def make_strategy(
     algorithm: str, flags: OneShotFlags, prior: Prior, super_net: SuperNet, seed: int
 ) -> Strategy:
     """The strategy that ``--search_algorithm`` names."""
-    settings, limits = flags.evolution(), flags.limits()
+    settings, limits = flags.settings(algorithm), flags.limits()
     if algorithm == RegularizedEvolution.name:
         return RegularizedEvolution(prior, super_net, settings, cost_limits=limits, seed=seed)
     return RandomSearch(
@@ -183,13 +215,19 @@ def run_one_shot(
     prior.check_strategy(flags.path_sampling)
     scoring.fine_tune(super_net)
     strategy.ask()
+    baseline = _random_architectures(flags, prior, super_net, job.seed)
+    of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
-        steps = _train(space, super_net, prior, data, parsed, device, stop)
+        steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
     else:
-        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights")
+        if unused := flags.unused():
+            logger.warning(
+                "--supernet_weights: nothing is trained; not used: %s", ", ".join(unused)
+            )
+        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights", of_job)
         steps = 0
     fingerprint = {
-        "search_space": flags.search_space,
+        **of_job,
         "supernet": weights_checksum(super_net.state_dict()),
         "device": device.type,
         **scoring.fingerprint(),
@@ -216,7 +254,7 @@ def run_one_shot(
         )
         found = search.run()
     files = write_architectures(
-        [*found, *_random_architectures(flags, prior, super_net, job.seed)],
+        [*found, *baseline],
         folder,
         space,
         flags.search_space,
@@ -244,6 +282,7 @@ def _train(
     parsed: Any,
     device: torch.device,
     stop: StopRequest,
+    of_job: Mapping[str, Any],
 ) -> int:
     """Train the supernet; gives the steps done."""
     job: JobFlags = parsed.job
@@ -281,10 +320,11 @@ def _train(
         divergence_factor=flags.divergence_factor,
         seed=job.seed,
         should_stop=stop,
+        fingerprint={"batch_size": flags.batch_size, **of_job},
     )
     steps = training.train()
     if flags.save_supernet_weights:
-        save_weights(job.folder().supernet_weights, super_net.state_dict())
+        save_supernet(job.folder(), super_net, of_job)
     return steps
 
 

@@ -23,6 +23,7 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
+from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, run_job
 from dnas.cli.run import guarded
 from dnas.cli.scoring import ScoringFlags, open_evaluations
@@ -86,7 +87,7 @@ def run_scoring(parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
     data = space.prepare(data_config)
     _check(records, settings["search_space"], config, space.spec_to_json(data.spec), supernet)
     super_net = space.make_supernet(config, data.spec)
-    load_supernet(super_net, supernet.supernet_weights, "--supernet")
+    load_supernet(super_net, supernet.supernet_weights, "--supernet", identity(space, config, data))
     architectures = [super_net.validate(record.architecture) for record in records.values()]
     ways = {AS_IS: replace(parsed.scoring, finetune_steps=0)}
     if (tuned := parsed.scoring.fine_tune(super_net)) is not None:

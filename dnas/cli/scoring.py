@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from dnas.cli.identity import identity
 from dnas.cli.supernet_files import load_supernet
 from dnas.core import Architecture, HasHead, SuperNet
 from dnas.data.first_rows import FirstRows
@@ -37,7 +38,7 @@ class ScoringFlags:
     """Which rows --score_rows takes: a random subset, the same for all candidates, or the first."""
     finetune_steps: int = -1
     """Steps that train a candidate's last layer before it is judged; 0: none; -1: 500 where the
-    supernet has a linear last layer, none elsewhere."""
+    supernet has a linear last layer, none elsewhere. The first has learning rate 0."""
     finetune_rows: int = 0
     """Training rows to fine-tune on, again and again; 0: as many as the steps take."""
     finetune_batch_size: int = 256
@@ -62,6 +63,11 @@ class ScoringFlags:
                 raise ConfigError(
                     f"--{name} must be at least {least}, but got {getattr(self, name)}"
                 )
+        if self.finetune_steps == 1:
+            raise ConfigError(
+                "--finetune_steps=1 would change nothing: the learning rate rises from 0, which is "
+                "that of the first step; use 0 for no fine-tuning, or at least 2"
+            )
         if not self.finetune_lr > 0:
             raise ConfigError(f"--finetune_lr must be positive, but got {self.finetune_lr}")
 
@@ -211,12 +217,14 @@ def score_architectures(
         device: Where to compute.
 
     Raises:
-        ConfigError: The weights are not of this space's supernet, or it cannot be fine-tuned.
+        ConfigError: The weights are not of this space's supernet or were trained on other data, or
+            it cannot be fine-tuned.
         ArchitectureError: An architecture does not belong to the space.
     """
     data = space.prepare(data_config)
     super_net = space.make_supernet(config, data.spec)
-    load_supernet(super_net, Path(supernet_weights), "supernet_weights")
+    weights = Path(supernet_weights)
+    load_supernet(super_net, weights, "supernet_weights", identity(space, config, data))
     valid = [super_net.validate(architecture) for architecture in architectures]
     with open_evaluations(
         space, data_config, data, flags, super_net, seed=seed, device=torch.device(device)

@@ -16,13 +16,14 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
+from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.one_shot import OneShotFlags, run_one_shot
 from dnas.cli.run import guarded
 from dnas.cli.schedules import OptimizerName, ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.cli.scoring import ScoringFlags
 from dnas.cli.space_flags import parse_space_flags
-from dnas.cli.supernet_files import write_architectures
+from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
@@ -33,7 +34,6 @@ from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
-from dnas.training.weights import save_weights
 from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class SearchFlags:
     """Settings of the search; names of the paper's Table I where it has them."""
 
     search_space: str
-    """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint) or package.module:SPACE."""
+    """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint, nasrec_small, nasrec_full,
+    ctr_baselines) or package.module:SPACE."""
     weights_batch_size: int = 1024
     """Rows of a weights step."""
     arch_params_batch_size: int = 1024
@@ -198,8 +199,11 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
         description="Search: train a supernet and sample architectures from it.",
         file_values=file_values,
     )
-    if not parsed.search.cost_metric:
-        parsed = replace(parsed, search=replace(parsed.search, cost_metric=(space.default_cost,)))
+    flags = parsed.search
+    if isinstance(flags, OneShotFlags):
+        flags.settings(algorithm)
+    if not flags.cost_metric and (algorithm == "dnas" or flags.cost_limit):
+        parsed = replace(parsed, search=replace(flags, cost_metric=(space.default_cost,)))
     return space, parsed
 
 
@@ -212,6 +216,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     seed_everything(job.seed)
     data = space.prepare(parsed.data)
     super_net = space.make_supernet(parsed.space, data.spec)
+    of_job = identity(space, parsed.space, data)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
     targets = (
@@ -290,13 +295,18 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         divergence_factor=flags.divergence_factor,
         seed=job.seed,
         should_stop=stop,
+        fingerprint={
+            "weights_batch_size": flags.weights_batch_size,
+            "arch_params_batch_size": flags.arch_params_batch_size,
+            **of_job,
+        },
         world=world,
     )
     result = manager.train_dnas()
     if not world.is_main:
         return {}
     if flags.save_supernet_weights:
-        save_weights(folder.supernet_weights, super_net.state_dict())
+        save_supernet(folder, super_net, of_job)
     files = write_architectures(
         result.architectures,
         folder,

@@ -21,6 +21,7 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
+from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.run import guarded
 from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
@@ -29,7 +30,7 @@ from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.runs import SAMPLED, JobFolder
-from dnas.spaces import SearchSpace, costs_of, find_space, overridden, space_config
+from dnas.spaces import Prepared, SearchSpace, costs_of, find_space, overridden, space_config
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
@@ -154,7 +155,7 @@ def run_training(
         costs = costs_of(space, config, data.spec, record.architecture)
         record = replace(record, space_config=asdict(config), costs=costs)
     seed_everything(job.seed)
-    model = _model(space, record, flags, data.spec)
+    model = _model(space, record, flags, data)
 
     device = job.device()
     trainer = StandaloneTrainer(
@@ -223,20 +224,21 @@ def _config(space: SearchSpace, record: ArchitectureRecord, flags: TrainFlags) -
 
 
 def _model(
-    space: SearchSpace, record: ArchitectureRecord, flags: TrainFlags, spec: Any
+    space: SearchSpace, record: ArchitectureRecord, flags: TrainFlags, data: Prepared
 ) -> nn.Module:
     """The discrete model, with the supernet's weights if asked for."""
     config = space_config(space, record.space_config, flags.sampled_arch)
     if flags.warm_start is None:
-        return space.make_model(config, spec, record.architecture)
+        return space.make_model(config, data.spec, record.architecture)
     weights = Path(flags.warm_start)
     if flags.warm_start == "supernet":
         weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
-    super_net = space.make_supernet(config, spec)
+    super_net = space.make_supernet(config, data.spec)
     flag = "--warm_start"
     if flags.space_overrides:  # with which it may be another supernet, that the weights do not fit
         flag = f"--space_overrides {' '.join(flags.space_overrides)} with {flag}"
-    load_supernet(super_net, weights, flag)
+    replaced = [word.partition("=")[0] for word in flags.space_overrides]
+    load_supernet(super_net, weights, flag, identity(space, config, data), but_for=replaced)
     with torch.no_grad():
         return super_net.build(record.architecture, inherit_weights=True)
 

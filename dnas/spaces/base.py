@@ -42,7 +42,11 @@ class Prepared(Protocol):
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """JSON for the run record: sizes, rates, content hashes."""
+        """JSON for the run record: sizes, rates, content hashes.
+
+        By ``content_hash``, and by ``split`` with the ``hash`` of each of its ``parts``, a job
+        knows that checkpoints and supernets' weights are of the same rows.
+        """
 
     def loader(
         self,

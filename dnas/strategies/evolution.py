@@ -24,8 +24,8 @@ from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator
 
 _CPU = torch.device("cpu")
-#: After so many draws that were no use, a child is mutated once more: the neighbourhood of a parent
-#: may be known already.
+#: After so many draws that were no use, a child is mutated once more, up to as many times again as
+#: in the first iteration: the neighbourhood of a parent may be known already.
 TRIES_PER_MUTATION = 50
 
 
@@ -116,7 +116,7 @@ class RegularizedEvolution:
 
         def child(tries: int) -> Architecture:
             architecture = parent
-            for _ in range(mutations + tries // TRIES_PER_MUTATION):
+            for _ in range(mutations + min(tries // TRIES_PER_MUTATION, settings.mutations)):
                 architecture = self.prior.mutate(architecture, generator)
             return architecture
 

@@ -53,7 +53,8 @@ class OneShotTraining:
         optimizer_class: Of all weights.
         optimizer_params: Further arguments of ``optimizer_class``.
         lr: Largest learning rate. It rises linearly from 0 at step 0 in the first
-            ``lr_warmup_fraction`` of the steps and falls as a cosine to 0.
+            ``lr_warmup_fraction`` of the steps, so that the first step changes no weights, and
+            falls as a cosine to 0.
         lr_warmup_fraction: See ``lr``.
         warmup_fraction: Share of the steps in which the full path comes up with a probability that
             falls linearly from 1 to 0.
@@ -65,6 +66,7 @@ class OneShotTraining:
         divergence_factor: Times the first interval's loss that ends the training as diverged.
         seed: Of the paths (not of the supernet's initial weights, nor of the loader's order).
         should_stop: Asked before every step; True saves a checkpoint and raises ``Preempted``.
+        fingerprint: What else a checkpoint must agree on to be resumed: of the data, say.
 
     Raises:
         ConfigError: A number is out of range, or there is no such path sampling.
@@ -92,6 +94,7 @@ class OneShotTraining:
         divergence_factor: float = 10.0,
         seed: int = 1,
         should_stop: Callable[[], bool] = lambda: False,
+        fingerprint: Mapping[str, Any] | None = None,
     ) -> None:
         epochs = exact("n_epochs", n_epochs)
         if epochs <= 0:
@@ -145,6 +148,7 @@ class OneShotTraining:
                     name: [list(row) for row in choice.options]
                     for name, choice in super_net.choices.items()
                 },
+                **(fingerprint or {}),
             },
         )
 

@@ -10,8 +10,11 @@ from dnas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-#: Draws for one architecture, before there is held to be none.
+#: Draws for one architecture, before there is held to be none. A cheap one may be rare.
 MAX_TRIES = 1000
+#: Draws among them that are known already, before there is held to be nothing new: then more than
+#: 99% of what is drawn is known, in all likelihood.
+MAX_KNOWN = 300
 
 
 class Proposals:
@@ -21,6 +24,7 @@ class Proposals:
         super_net: Knows canonical forms and costs.
         cost_limits: Cost name -> the most that an architecture may cost.
         max_tries: Draws for one architecture.
+        max_known: How many of them may be known already.
     """
 
     def __init__(
@@ -29,10 +33,12 @@ class Proposals:
         cost_limits: Mapping[str, float] | None = None,
         *,
         max_tries: int = MAX_TRIES,
+        max_known: int = MAX_KNOWN,
     ) -> None:
         self.super_net = super_net
         self.cost_limits = dict(cost_limits or {})
         self.max_tries = max_tries
+        self.max_known = max_known
         #: Canonical ids of what was evaluated.
         self.seen: set[str] = set()
 
@@ -48,7 +54,8 @@ class Proposals:
             draw: From the number of failed tries to an architecture.
 
         Raises:
-            ConfigError: All draws were too expensive, or there is no such cost.
+            ConfigError: There is no such cost; or all draws were too expensive, and nothing has
+                been found before either.
         """
         found: list[Architecture] = []
         known = set(self.seen)
@@ -56,11 +63,11 @@ class Proposals:
             architecture = self._find(draw, known)
             if architecture is None:
                 logger.warning(
-                    "%d new architectures where %d were wanted: %d draws in a row were known "
-                    "already, or too expensive",
+                    "%d new architectures where %d were wanted: all draws for another one were "
+                    "known already%s",
                     len(found),
                     count,
-                    self.max_tries,
+                    ", or too expensive" if self.cost_limits else "",
                 )
                 break
             found.append(architecture)
@@ -68,12 +75,14 @@ class Proposals:
 
     def _find(self, draw: Callable[[int], Architecture], known: set[str]) -> Architecture | None:
         cheapest: dict[str, float] = {}
-        all_expensive = True
+        known_draws = 0
         for tries in range(self.max_tries):
             architecture = draw(tries)
             canonical = self.super_net.canonical(architecture).id
             if canonical in known:
-                all_expensive = False
+                known_draws += 1
+                if known_draws == self.max_known:
+                    return None
                 continue
             costs = self._limited_costs(architecture)
             if all(costs[name] <= limit for name, limit in self.cost_limits.items()):
@@ -81,7 +90,7 @@ class Proposals:
                 return architecture
             for name, cost in costs.items():
                 cheapest[name] = min(cost, cheapest.get(name, cost))
-        if all_expensive:
+        if not known:
             limits = ", ".join(
                 f"{name} <= {limit:g} (the least drawn was {cheapest[name]:g})"
                 for name, limit in self.cost_limits.items()

@@ -104,6 +104,7 @@ class SearchSetup:
         divergence_factor: Times the first interval's loss that ends the search as diverged.
         seed: Of all randomness of the search (not of the supernet's initial weights).
         should_stop: Asked before every step; True saves a checkpoint and raises ``Preempted``.
+        fingerprint: What else a checkpoint must agree on to be resumed: of the data, say.
         world: The processes that train the supernet together; None: this one alone.
 
     Raises:
@@ -165,6 +166,7 @@ class SearchSetup:
         divergence_factor: float = 10.0,
         seed: int = 1,
         should_stop: Callable[[], bool] = lambda: False,
+        fingerprint: Mapping[str, Any] | None = None,
         world: World | None = None,
     ) -> None:
         _check(
@@ -276,7 +278,7 @@ class SearchSetup:
         self.files = JobFiles(
             JobFolder(Path(folder)) if isinstance(folder, str | Path) else folder,
             self.world,
-            self._fingerprint(),
+            {**self._fingerprint(), **(fingerprint or {})},
         )
 
     def _fingerprint(self) -> dict[str, Any]:

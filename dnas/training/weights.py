@@ -16,10 +16,13 @@ from torch import Tensor
 from dnas.files import replacing
 
 
-def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
+def save_weights(
+    path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a state dict as safetensors by write-then-rename.
 
-    Tied weights, which the format refuses, are written once for each name.
+    Tied weights, which the format refuses, are written once for each name. ``metadata`` goes into
+    the head of the file.
 
     Raises:
         OSError: It cannot be written, the disk is full say.
@@ -32,7 +35,7 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
         storages.add(storage)
     with replacing(path) as temporary:
         try:
-            save_file(own, temporary)
+            save_file(own, temporary, None if metadata is None else dict(metadata))
         except SafetensorError as error:
             found = re.search(r"os error (\d+)", str(error))
             if found is None:

@@ -11,13 +11,14 @@ import sys
 import psutil
 import pytest
 
-from dnas.cli import search
+from dnas.cli import one_shot, search
 from dnas.cli.scoring import ScoringFlags, score_architectures
 from dnas.core import ArchitectureRecord
 from dnas.data import DataConfig, PreparedData
 from dnas.errors import ConfigError
 from dnas.spaces import space_config
 from dnas.strategies.evaluator import SharedWeightsEvaluator
+from dnas.strategies.proposals import Proposals
 from supernets import EMB_CARD
 from tests.processes import ENVIRONMENT, ROOT, result_of, wait_until
 from tests.toys import SPACE_FLAGS
@@ -209,12 +210,44 @@ def test_what_cannot_be_done_is_said_before_anything_is_trained(scripts, more, m
         (["--supernet_weights=a", "--save_supernet_weights"], "--save_supernet_weights: nothing"),
         (["--score_rows=-1"], "--score_rows must be at least 0"),
         (["--finetune_lr=0"], "--finetune_lr must be positive"),
+        (["--finetune_steps=1"], "--finetune_steps=1 would change nothing"),
+        (["--cost_metric=flops"], "--cost_metric=flops has no effect without --cost_limit"),
     ],
 )
 def test_flags_that_contradict_each_other_exit_with_2(scripts, more, message, capsys):
     assert search.main(flags(scripts, *more)) == 2
     assert message in capsys.readouterr().err
     assert not (scripts.folder / "e").exists()
+
+
+def test_a_random_search_draws_no_samples(scripts):
+    """So a sample may be larger than the population."""
+    more = ("--sample_size=7", "--n_epochs=0.1")
+    assert search.main(flags(scripts, *more, algorithm="random_search")) == 0
+    assert scripts.result("e")["evaluations"] == COUNT
+
+
+def test_a_limit_is_of_the_spaces_usual_cost(scripts, capsys):
+    assert search.main([*flags(scripts, "--cost_limit=30"), "--print_config"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["cost_metric"], printed["cost_limit"]) == (["embedding_rows"], [30])
+
+
+def test_flags_of_a_training_that_is_not_done_are_named(evolved, caplog):
+    weights = f"--supernet_weights={evolved.folder / 'e' / 'supernet.safetensors'}"
+    assert search.main(flags(evolved, weights, "--lr=0.3", name="unused")) == 0
+    (line,) = (record.message for record in caplog.records if "not used" in record.message)
+    assert line.endswith("not used: --batch_size=32, --lr=0.3, --log_every_steps=4")
+
+
+def test_a_baseline_that_is_not_found_ends_the_job_before_it_begins(scripts, capsys, monkeypatch):
+    """As where the search finds the one architecture within the limit, and the baseline does not:
+    here its limit is another one."""
+    limits = {"embedding_rows": 0.1}
+    monkeypatch.setattr(one_shot, "Proposals", lambda net, _: Proposals(net, limits))
+    assert search.main(flags(scripts, "--num_random_archs=2")) == 2
+    assert "--cost_limit: none of 1000 architectures drawn" in capsys.readouterr().err
+    assert not (scripts.folder / "e" / "metrics.jsonl").exists()
 
 
 # -------------------------------------------------------------------------------- going on

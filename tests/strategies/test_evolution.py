@@ -7,6 +7,7 @@ import pytest
 from dnas.core import Architecture, UniformPrior
 from dnas.errors import ConfigError
 from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
+from dnas.strategies.proposals import Proposals
 from dnas.strategies.random_search import RandomSearch
 from tests.one_shot_toys import distance
 from tests.toys import Scales
@@ -158,6 +159,45 @@ def test_limits_that_cannot_be_met_say_so():
         strategy.ask()
     with pytest.raises(ConfigError, match="no such cost; this space has units"):
         evolution(net, cost_limits={"flops": 5.0}).ask()
+
+
+def test_what_was_found_is_not_thrown_away_for_a_limit(caplog):
+    """Of two that are wanted one is found, then none; and none later on."""
+    net = Scales(decisions=2)  # units: from 2 to 8
+    cheap, dear = (Architecture({"scale/d0": n, "scale/d1": n}) for n in (1, 4))
+    proposals = Proposals(net, {"units": 4.0})
+    draws = iter([dear, cheap])
+    assert proposals.take(2, lambda tries: next(draws, dear)) == [cheap]
+    proposals.note([cheap])
+    caplog.clear()
+    assert proposals.take(2, lambda tries: dear) == []
+    assert "0 new architectures where 2 were wanted" in caplog.text
+    assert caplog.text.strip().endswith("known already, or too expensive")
+
+
+def test_costs_are_spoken_of_where_they_are_limited(caplog):
+    net = Scales(decisions=1)
+    known = Architecture({"scale/d0": 1})
+    assert Proposals(net).take(2, lambda tries: known) == [known]
+    assert caplog.text.strip().endswith("known already")
+
+
+def test_work_in_an_exhausted_space_is_bounded():
+    """300 draws; every 50 one mutation more than the usual one, but at most three more."""
+    net = Scales(decisions=2)  # 9 architectures
+    settings = EvolutionSettings(
+        population=9, sample_size=1, children=4, iterations=99, mutations=3, mutation_decay=1
+    )
+    strategy = evolution(net, settings)
+    while len(strategy.proposals.seen) < 9:
+        asked = strategy.ask()
+        strategy.tell(asked, [0.0] * len(asked))
+    strategy.iteration = 90  # one mutation, usually
+    counts = []
+    mutate = strategy.prior.mutate
+    strategy.prior.mutate = lambda *args: counts.append(1) or mutate(*args)
+    assert strategy.ask() == []
+    assert len(counts) == 50 * (1 + 2 + 3 + 4 + 4 + 4)
 
 
 @pytest.mark.parametrize(
