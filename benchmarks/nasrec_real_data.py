@@ -139,7 +139,7 @@ class Runs:
         run = {"random": "random_grid"} | dict.fromkeys(BASELINES, "baselines_grid")
         frame = of_stage(results_frame(self.folder(run.get(contender, contender))), SAMPLED)
         if contender in BASELINES:
-            frame = frame[frame["setting.sampled_arch"] == contender]
+            frame = frame[_given_names(frame) == contender]
         return frame
 
     def chosen(self, contender: str) -> str:
@@ -153,10 +153,7 @@ class Runs:
         """The five final trainings, with the learning rate that validation prefers; by seed."""
         searched = contender in SEARCHES
         frame = results_frame(self.folder(contender if searched else "given_best"))
-        if searched:
-            frame = of_stage(frame, FINAL)
-        else:
-            frame = frame[frame["setting.sampled_arch"] == contender]
+        frame = of_stage(frame, FINAL) if searched else frame[_given_names(frame) == contender]
         lr = frame.groupby(_LR)["validation_logloss"].mean().idxmin()
         return frame[frame[_LR] == lr].sort_values(_SEED)
 
@@ -170,6 +167,11 @@ class Runs:
 
 def _grid(contender: str) -> str:
     return "random_grid" if contender == "random" else "baselines_grid"
+
+
+def _given_names(frame: pd.DataFrame) -> pd.Series:
+    """Model of each row whose architecture file is ``FOLDER/MODEL.json`` or ``MODEL+....json``."""
+    return frame["setting.sampled_arch"].map(lambda file: Path(file).stem.split("+")[0])
 
 
 def interval(differences: list[float]) -> tuple[float, float]:
