@@ -145,7 +145,7 @@ class Runs:
     def chosen(self, contender: str) -> str:
         """File of a given architecture with the lowest validation loss, from the work folder."""
         trained = self.trainings(contender)
-        job = trained.loc[trained["validation_logloss"].idxmin(), "job"]
+        job = trained.sort_values("validation_logloss")["job"].iloc[0]
         folder = next(f for f in self.folder(_grid(contender)).jobs(SAMPLED) if f.path.name == job)
         return str(read_json(folder.config)["sampled_arch"])
 
@@ -154,6 +154,8 @@ class Runs:
         searched = contender in SEARCHES
         frame = results_frame(self.folder(contender if searched else "given_best"))
         frame = of_stage(frame, FINAL) if searched else frame[_given_names(frame) == contender]
+        if _LR not in frame:
+            return frame.sort_values(_SEED)
         lr = frame.groupby(_LR)["validation_logloss"].mean().idxmin()
         return frame[frame[_LR] == lr].sort_values(_SEED)
 
@@ -198,7 +200,7 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
                 "trainings": len(trained),
                 "best_validation": float(trained["validation_logloss"].min()),
                 "mean_validation": float(trained["validation_logloss"].mean()),
-                "lr": float(final[_LR].iloc[0]),
+                "lr": float(final[_LR].iloc[0]) if _LR in final else None,
                 "seeds": [int(seed) for seed in final[_SEED]],
                 **{
                     column: [float(value) for value in final[column]]
@@ -246,7 +248,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             cells = [
                 row["name"],
                 str(row["trainings"]),
-                f"{row['lr']:g}",
+                "" if row["lr"] is None else f"{row['lr']:g}",
                 _mean(row["validation_logloss"]),
                 _mean(row["test_logloss"]),
                 _mean(row["test_auc"]),
