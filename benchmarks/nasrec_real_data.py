@@ -5,22 +5,23 @@
 For each data set, all through the job queue (``configs/nasrec_*``):
 
 - searches: evolution in the small and the full space, random search in the full one with as many
-  evaluations; the best 15 of each are trained with two learning rates, the best by validation is
-  trained with full tables from five new seeds and tested;
-- baselines: DLRM, DeepFM, AutoInt+ and xDeepFM, 15 sizes of each with the same two learning rates,
-  the best of each by validation trained and tested with the same five seeds;
+  evaluations; the best 15 of each are trained, the best by validation is trained with full tables
+  from five new seeds and tested;
+- baselines: DLRM, DeepFM, AutoInt+ and xDeepFM, 15 sizes of each, the best of each by validation
+  trained and tested with the same five seeds;
 - random choice: 15 architectures of the full space, drawn and not searched, in the same way.
 
-So validation chooses from the same number of trainings for every contender. Of the two learning
-rates of the five final trainings, the one with the lower mean validation loss counts. Runs that
-ended are not repeated. ``--tables_only`` only reads them. OUT gets ``nasrec_real.json`` (every
-final training), ``nasrec_real.csv`` and ``nasrec_real_table.md`` (the table), and pictures.
+All with the same learning rates (two on KDD Cup 2012, one elsewhere), epochs and batch, so
+validation chooses from the same number of trainings for every contender. Of the two learning rates
+of final trainings, the one with the lower mean validation loss over the seeds counts.
+
+Runs that ended are not repeated; ``--tables_only`` starts none. OUT gets ``nasrec_real.json`` (all
+figures), ``nasrec_real.csv`` (each final training), ``nasrec_real_table.md`` and two pictures.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import shutil
@@ -31,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from kdd2012_front import interval
+from kdd2012_proxy import kendall_tau
 from matplotlib.figure import Figure
 
 from dnas.files import read_json, replacing, write_json
@@ -62,8 +65,6 @@ NAMES = {
     "autoint": "AutoInt+",
     "xdeepfm": "xDeepFM",
 }
-#: Student's t, two-sided 95 %, by degrees of freedom.
-T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 #: Brace settings that say which training of one contender a final job is.
 _LR, _SEED = "setting.lr", "setting.seed"
 
@@ -176,11 +177,12 @@ def _given_names(frame: pd.DataFrame) -> pd.Series:
     return frame["setting.sampled_arch"].map(lambda file: Path(file).stem.split("+")[0])
 
 
-def interval(differences: list[float]) -> tuple[float, float]:
-    """Mean and half-width of the 95 % interval of paired differences."""
-    mean = statistics.mean(differences)
-    half = T_95[len(differences) - 1] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return mean, half
+def _score_tau(trained: pd.DataFrame) -> float | None:
+    """Kendall's tau of the score with shared weights and the stand-alone loss; None: no scores."""
+    if "search_score" not in trained or trained["search_score"].isna().any():
+        return None
+    best = trained.groupby("canonical_id")[["search_score", "validation_logloss"]].min()
+    return kendall_tau(best["search_score"].tolist(), best["validation_logloss"].tolist())
 
 
 def measure(runs: Runs) -> list[dict[str, Any]]:
@@ -210,6 +212,7 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
                 "params": int(final["params"].iloc[0]),
                 "embedding_params": int(final["cost.embedding_params"].iloc[0]),
                 "search_seconds": runs.search_seconds(contender),
+                "score_tau": _score_tau(trained),
                 "training_seconds": float(trained["seconds"].sum()),
                 "decisions": final["canonical_id"].iloc[0],
             }
@@ -227,6 +230,14 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
             mean, half = interval([mine - theirs for mine, theirs in pairs])
             row[f"{column}_difference"], row[f"{column}_half_width"] = mean, half
     return rows
+
+
+def long_form(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each final training."""
+    columns = ["seeds", "validation_logloss", "test_logloss", "test_auc"]
+    fixed = ["data", "contender", "trainings", "lr", "mmacs", "params", "embedding_params"]
+    frame = pd.DataFrame(rows)[[*fixed, *columns]]
+    return frame.explode(columns, ignore_index=True).rename(columns={"seeds": "seed"})
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -350,7 +361,7 @@ def main() -> int:
         measured.append(runs)
         rows += measure(runs)
         write_json(settings.out / "nasrec_real.json", rows)
-        pd.DataFrame(rows).to_csv(settings.out / "nasrec_real.csv", index=False)
+        long_form(rows).to_csv(settings.out / "nasrec_real.csv", index=False)
         text = table(rows)
         (settings.out / "nasrec_real_table.md").write_text(text, encoding="utf-8")
         sys.stdout.write(text + "\n")
