@@ -31,10 +31,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from kdd2012_front import interval
 from kdd2012_proxy import kendall_tau
 from matplotlib.figure import Figure
+from row_losses import mean_losses, row_half_width
 
 from dnas.files import read_json, replacing, write_json
 from dnas.reporting.complexity import FLOPS_PER_MMAC
@@ -160,6 +162,13 @@ class Runs:
         lr = frame.groupby(_LR)["validation_logloss"].mean().idxmin()
         return frame[frame[_LR] == lr].sort_values(_SEED)
 
+    def row_losses(self, contender: str, final: pd.DataFrame) -> np.ndarray:
+        """Loss of each test row, the mean over the final trainings."""
+        run = self.folder(contender if contender in SEARCHES else "given_best")
+        kind = FINAL if contender in SEARCHES else SAMPLED
+        jobs = [job for job in run.jobs(kind) if job.path.name in set(final["job"])]
+        return mean_losses(jobs, self.work)
+
     def search_seconds(self, contender: str) -> float | None:
         """Wall time of the search job; None without a search."""
         if contender not in SEARCHES:
@@ -189,11 +198,14 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
     """Every contender of one data set, its final trainings and their differences.
 
     The baseline that others are compared with is the best one by mean *validation* loss of its
-    final trainings, so that it too is chosen without the test rows.
+    final trainings, so that it too is chosen without the test rows. Differences come with two
+    half-widths of 95 %: over seeds (Student, pairs), and over test rows (of the seeds' mean loss).
     """
     rows = []
+    losses = {}
     for contender, name in NAMES.items():
         trained, final = runs.trainings(contender), runs.finals(contender)
+        losses[contender] = runs.row_losses(contender, final)
         rows.append(
             {
                 "data": runs.data,
@@ -223,6 +235,10 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
     )
     for row in rows:
         row["compared_with"] = best["contender"]
+        row["test_rows"] = len(losses[row["contender"]])
+        row["test_logloss_rows_half_width"] = row_half_width(
+            losses[row["contender"]], losses[best["contender"]]
+        )
         for column in ("test_logloss", "test_auc"):
             if row["seeds"] != best["seeds"]:
                 raise ValueError(f"{runs.data}, {row['contender']}: seeds differ, nothing to pair")
@@ -250,12 +266,13 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"### {data}",
             "",
             f"| model | trainings | lr | validation log loss | test log loss | test AUC | MMACs | "
-            f"parameters | log loss - {against} | AUC - {against} | search |",
+            f"parameters | log loss - {against} (over rows) | AUC - {against} | search |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in mine:
             seconds = row["search_seconds"]
             same = row["contender"] == row["compared_with"]
+            over_rows = f" (± {row['test_logloss_rows_half_width']:.5f})"
             cells = [
                 row["name"],
                 str(row["trainings"]),
@@ -265,7 +282,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 _mean(row["test_auc"]),
                 f"{row['mmacs']:.4f}",
                 f"{row['params']:,}",
-                "" if same else _difference(row, "test_logloss"),
+                "" if same else _difference(row, "test_logloss") + over_rows,
                 "" if same else _difference(row, "test_auc"),
                 "" if seconds is None else f"{seconds:.0f} s",
             ]
