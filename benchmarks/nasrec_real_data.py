@@ -38,6 +38,7 @@ from kdd2012_proxy import kendall_tau
 from matplotlib.figure import Figure
 from row_losses import mean_losses, row_half_width
 
+from dnas.errors import JobError
 from dnas.files import read_json, replacing, write_json
 from dnas.reporting.complexity import FLOPS_PER_MMAC
 from dnas.reporting.frames import of_stage, results_frame
@@ -67,6 +68,8 @@ NAMES = {
     "autoint": "AutoInt+",
     "xdeepfm": "xDeepFM",
 }
+#: Final trainings of each contender.
+SEEDS = 5
 #: Brace settings that say which training of one contender a final job is.
 _LR, _SEED = "setting.lr", "setting.seed"
 
@@ -85,9 +88,8 @@ class Runs:
 
     def all(self) -> int:
         """Run everything; returns how many commands failed."""
-        codes = [self._given("baselines_grid"), self._search("small_evolution")]
-        codes += [self._search("full_evolution"), self._search("full_random_search")]
-        codes += [self._given("random_grid"), self._best()]
+        codes = [self._given("baselines_grid"), self._given("random_grid"), self._best()]
+        codes += [self._search(contender) for contender in SEARCHES]
         return sum(code != 0 for code in codes)
 
     def _config(self, name: str) -> Path:
@@ -139,8 +141,7 @@ class Runs:
 
     def trainings(self, contender: str) -> pd.DataFrame:
         """The trainings that validation chose from."""
-        run = {"random": "random_grid"} | dict.fromkeys(BASELINES, "baselines_grid")
-        frame = of_stage(results_frame(self.folder(run.get(contender, contender))), SAMPLED)
+        frame = of_stage(results_frame(self.folder(_run_of(contender))), SAMPLED)
         if contender in BASELINES:
             frame = frame[_given_names(frame) == contender]
         return frame
@@ -149,7 +150,9 @@ class Runs:
         """File of a given architecture with the lowest validation loss, from the work folder."""
         trained = self.trainings(contender)
         job = trained.sort_values("validation_logloss")["job"].iloc[0]
-        folder = next(f for f in self.folder(_grid(contender)).jobs(SAMPLED) if f.path.name == job)
+        folder = next(
+            f for f in self.folder(_run_of(contender)).jobs(SAMPLED) if f.path.name == job
+        )
         return str(read_json(folder.config)["sampled_arch"])
 
     def finals(self, contender: str) -> pd.DataFrame:
@@ -177,7 +180,10 @@ class Runs:
         return float(read_json(job.result)["seconds"])
 
 
-def _grid(contender: str) -> str:
+def _run_of(contender: str) -> str:
+    """The run of which validation chose a contender's architecture."""
+    if contender in SEARCHES:
+        return contender
     return "random_grid" if contender == "random" else "baselines_grid"
 
 
@@ -204,7 +210,13 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
     rows = []
     losses = {}
     for contender, name in NAMES.items():
-        trained, final = runs.trainings(contender), runs.finals(contender)
+        try:
+            trained, final = runs.trainings(contender), runs.finals(contender)
+        except (JobError, KeyError):  # no run folder, or no job that has ended
+            final = pd.DataFrame()
+        if len(final) < SEEDS:
+            sys.stdout.write(f"{runs.data}, {contender}: not all final trainings, left out\n")
+            continue
         losses[contender] = runs.row_losses(contender, final)
         rows.append(
             {
@@ -229,6 +241,8 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
                 "decisions": final["canonical_id"].iloc[0],
             }
         )
+    if not any(row["contender"] in BASELINES for row in rows):
+        return []
     best = min(
         (row for row in rows if row["contender"] in BASELINES),
         key=lambda row: statistics.mean(row["validation_logloss"]),
@@ -332,6 +346,8 @@ def draw_distribution(all_runs: list[Runs], path: Path) -> None:
         figure.subplots(1, len(all_runs), squeeze=False)[0], all_runs, strict=True
     ):
         for contender, name in NAMES.items():
+            if not runs.folder(_run_of(contender)).path.exists():
+                continue
             frame = runs.trainings(contender)
             losses = sorted(frame.groupby("canonical_id")["validation_logloss"].min())
             steps = [(place + 1) / len(losses) for place in range(len(losses))]
@@ -375,8 +391,11 @@ def main() -> int:
         runs = Runs(data, work, runs_dir)
         if not settings.tables_only:
             failed += runs.all()
+        found = measure(runs)
+        if not found:
+            continue
+        rows += found
         measured.append(runs)
-        rows += measure(runs)
         write_json(settings.out / "nasrec_real.json", rows)
         long_form(rows).to_csv(settings.out / "nasrec_real.csv", index=False)
         text = table(rows)
