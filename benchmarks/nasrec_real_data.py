@@ -333,8 +333,14 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_title(data)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("test log loss, mean ± s.d. of 5 seeds")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """With one legend below all plots."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    columns = 4 if len(figure.axes) > 1 else 2
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 
@@ -357,10 +363,7 @@ def draw_distribution(all_runs: list[Runs], path: Path) -> None:
         axes.set_title(runs.data)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("share of the 15 architectures")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
+    _save(figure, path)
 
 
 def main() -> int:
