@@ -68,6 +68,13 @@ NAMES = {
     "autoint": "AutoInt+",
     "xdeepfm": "xDeepFM",
 }
+#: Pairs of which the difference says what a part of the search is worth.
+CONTESTS = (
+    ("full_evolution", "full_random_search"),
+    ("full_evolution", "random"),
+    ("full_random_search", "random"),
+    ("small_evolution", "full_evolution"),
+)
 #: Final trainings of each contender.
 SEEDS = 5
 #: Brace settings that say which training of one contender a final job is.
@@ -250,16 +257,27 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
     for row in rows:
         row["compared_with"] = best["contender"]
         row["test_rows"] = len(losses[row["contender"]])
-        row["test_logloss_rows_half_width"] = row_half_width(
-            losses[row["contender"]], losses[best["contender"]]
-        )
-        for column in ("test_logloss", "test_auc"):
-            if row["seeds"] != best["seeds"]:
-                raise ValueError(f"{runs.data}, {row['contender']}: seeds differ, nothing to pair")
-            pairs = zip(row[column], best[column], strict=True)
-            mean, half = interval([mine - theirs for mine, theirs in pairs])
-            row[f"{column}_difference"], row[f"{column}_half_width"] = mean, half
+        row["differences"] = {
+            other["contender"]: _differences(row, other, losses)
+            for other in rows
+            if other is not row
+        }
     return rows
+
+
+def _differences(
+    row: dict[str, Any], other: dict[str, Any], losses: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Mean differences of two contenders' tests, with half-widths over seeds and over rows."""
+    if row["seeds"] != other["seeds"]:
+        raise ValueError(f"{row['contender']}, {other['contender']}: other seeds, nothing to pair")
+    mine, theirs = losses[row["contender"]], losses[other["contender"]]
+    result = {"test_logloss_rows_half_width": row_half_width(mine, theirs)}
+    for column in ("test_logloss", "test_auc"):
+        pairs = zip(row[column], other[column], strict=True)
+        mean, half = interval([one - two for one, two in pairs])
+        result[column], result[f"{column}_half_width"] = mean, half
+    return result
 
 
 def long_form(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -285,8 +303,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         ]
         for row in mine:
             seconds = row["search_seconds"]
-            same = row["contender"] == row["compared_with"]
-            over_rows = f" (± {row['test_logloss_rows_half_width']:.5f})"
+            found = row["differences"].get(row["compared_with"])
             cells = [
                 row["name"],
                 str(row["trainings"]),
@@ -296,11 +313,18 @@ def table(rows: list[dict[str, Any]]) -> str:
                 _mean(row["test_auc"]),
                 f"{row['mmacs']:.4f}",
                 f"{row['params']:,}",
-                "" if same else _difference(row, "test_logloss") + over_rows,
-                "" if same else _difference(row, "test_auc"),
+                "" if found is None else _log_loss(found),
+                "" if found is None else _auc(found),
                 "" if seconds is None else f"{seconds:.0f} s",
             ]
             lines.append("| " + " | ".join(cells) + " |")
+        lines += ["", "| difference of two | log loss (over rows) | AUC |", "|---|---|---|"]
+        for contender, other in CONTESTS:
+            row = next((row for row in mine if row["contender"] == contender), None)
+            if row is not None and other in row["differences"]:
+                found = row["differences"][other]
+                name = f"{NAMES[contender]} - {NAMES[other]}"
+                lines.append(f"| {name} | {_log_loss(found)} | {_auc(found)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -309,8 +333,13 @@ def _mean(values: list[float]) -> str:
     return f"{statistics.mean(values):.5f} ± {statistics.stdev(values):.5f}"
 
 
-def _difference(row: dict[str, Any], column: str) -> str:
-    return f"{row[f'{column}_difference']:+.5f} ± {row[f'{column}_half_width']:.5f}"
+def _log_loss(found: dict[str, float]) -> str:
+    rows = found["test_logloss_rows_half_width"]
+    return f"{found['test_logloss']:+.5f} ± {found['test_logloss_half_width']:.5f} (± {rows:.5f})"
+
+
+def _auc(found: dict[str, float]) -> str:
+    return f"{found['test_auc']:+.5f} ± {found['test_auc_half_width']:.5f}"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
