@@ -432,7 +432,7 @@ def main() -> int:
         long_form(rows).to_csv(settings.out / "nasrec_real.csv", index=False)
         text = table(rows)
         (settings.out / "nasrec_real_table.md").write_text(text, encoding="utf-8")
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(table(found) + "\n")
         draw(rows, settings.out / "nasrec_real.png")
         draw_distribution(measured, settings.out / "nasrec_real_cdf.png")
     return failed
