@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -19,6 +20,8 @@ SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
 FINAL = sorted(CONFIGS.glob("*_final_search"))
 STUDIES = sorted(path.name.removesuffix("_supernets") for path in CONFIGS.glob("*_supernets"))
 BASELINES = sorted(CONFIGS.glob("*_baselines"))
+#: Data sets of ``benchmarks/nasrec_real_data.py``.
+NASREC_DATA = ("kdd2012", "adult", "criteo_day0")
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
@@ -43,7 +46,9 @@ def test_every_search_config_has_a_second_stage(path):
 
 
 @pytest.mark.parametrize(
-    "path", [*SEARCHES, *SAMPLED, *FINAL, *BASELINES], ids=lambda path: path.name
+    "path",
+    [*SEARCHES, *SAMPLED, *FINAL, *BASELINES, *sorted(CONFIGS.glob("nasrec_*"))],
+    ids=lambda path: path.name,
 )
 def test_configs_say_first_what_they_are(path):
     assert path.read_text(encoding="utf-8").startswith("# ")
@@ -80,6 +85,69 @@ def test_baselines_train_what_their_command_writes(path, capsys):
     assert given == f"--sampled_arch={values['out']}/dlrm.json"
     data = {word for word in expand(config)[0].argv if word.startswith(("--raw_data", "--schema"))}
     assert data == {f"--{key}={values[key]}" for key in ("raw_data", "schema")}
+
+
+@pytest.mark.parametrize("data", NASREC_DATA)
+def test_nasrec_searches_have_valid_flags(data, capsys):
+    found = set()
+    for job in expand(load_config(CONFIGS / f"nasrec_{data}_search")):
+        assert search.main([*job.argv[2:], "--print_config"]) == 0
+        values = json.loads(capsys.readouterr().out)
+        assert values["top_k"] == 15
+        found.add((values["search_algorithm"], values["search_space"]))
+    assert found == {
+        (algorithm, space)
+        for algorithm in ("evolution", "random_search")
+        for space in ("nasrec_small", "nasrec_full")
+    }
+
+
+@pytest.mark.parametrize("data", NASREC_DATA)
+@pytest.mark.parametrize("grid", ["baselines_grid", "random_grid"])
+def test_what_nasrec_is_compared_with_is_what_the_command_writes(data, grid, capsys):
+    path = CONFIGS / f"nasrec_{data}_{grid}"
+    command = path.read_text(encoding="utf-8").splitlines()[0].split("First: ")[1].split(";")[0]
+    program, name, *words = shlex.split(command)
+    assert (program, name) == ("dnas", "architectures")
+    assert architectures.main([*words, "--print_config"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    search_words = expand(load_config(CONFIGS / f"nasrec_{data}_search"))[0].argv[2:]
+    assert search.main([*search_words, "--print_config"]) == 0
+    searched = json.loads(capsys.readouterr().out)
+    same = ["data_set", "raw_data", "schema", "split", "embedding_dimension", "max_embedding_rows"]
+    if grid == "random_grid":
+        same += ["num_blocks", "dense_dims", "sparse_dims"]
+        names = [f"{number:04d}" for number in range(values["random"])]
+        assert not values["layer_norm"]
+    else:
+        options = (MODELS, values["mlp_width_options"], values["mlp_depth_options"])
+        names = ["+".join(map(str, words)) for words in itertools.product(*options)]
+        assert values["each"] == ["model/kind", "width/mlp", "depth/mlp"]
+    assert {key: values[key] for key in same} == {key: searched[key] for key in same}
+    files = {job.argv[2].split("=")[1] for job in expand(load_config(path))}
+    assert files == {f"{values['out']}/{name}.json" for name in names}
+
+
+@pytest.mark.parametrize("data", NASREC_DATA)
+def test_nasrec_and_what_it_is_compared_with_are_tuned_alike(data):
+    def settings(name):
+        config = load_config(CONFIGS / f"nasrec_{data}_{name}")
+        words = [
+            {w for w in job.argv[2:] if not w.startswith(("--sampled_arch", "layer_norm="))}
+            for job in expand(config)
+        ]
+        return [frozenset(w - {"--space_overrides"}) for w in words]
+
+    sampled, grid, random = (
+        settings(name) for name in ("sampled_search", "baselines_grid", "random_grid")
+    )
+    assert set(sampled) == set(grid) == set(random)
+    # 15 architectures: of a search, of each baseline, at random.
+    assert len(grid) == len(MODELS) * len(random) == len(MODELS) * 15 * len(sampled)
+    final, best = settings("final_search"), settings("given_best")
+    assert set(final) == set(best)
+    assert len(best) == (len(MODELS) + 1) * len(final)
+    assert all("max_embedding_rows=0" in words for words in final)
 
 
 def test_the_papers_grids():
