@@ -167,8 +167,10 @@ class Runs:
         searched = contender in SEARCHES
         frame = results_frame(self.folder(contender if searched else "given_best"))
         frame = of_stage(frame, FINAL) if searched else frame[_given_names(frame) == contender]
-        if _LR not in frame:
-            return frame.sort_values(_SEED)
+        if _LR not in frame:  # the config has one rate
+            words = (ROOT / self._config("final_search")).read_text(encoding="utf-8").split()
+            rate = next(word for word in words if word.startswith("--lr=")).split("=")[1]
+            return frame.assign(**{_LR: float(rate)}).sort_values(_SEED)
         lr = frame.groupby(_LR)["validation_logloss"].mean().idxmin()
         return frame[frame[_LR] == lr].sort_values(_SEED)
 
@@ -233,7 +235,7 @@ def measure(runs: Runs) -> list[dict[str, Any]]:
                 "trainings": len(trained),
                 "best_validation": float(trained["validation_logloss"].min()),
                 "mean_validation": float(trained["validation_logloss"].mean()),
-                "lr": float(final[_LR].iloc[0]) if _LR in final else None,
+                "lr": float(final[_LR].iloc[0]),
                 "seeds": [int(seed) for seed in final[_SEED]],
                 **{
                     column: [float(value) for value in final[column]]
@@ -307,7 +309,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             cells = [
                 row["name"],
                 str(row["trainings"]),
-                "" if row["lr"] is None else f"{row['lr']:g}",
+                f"{row['lr']:g}",
                 _mean(row["validation_logloss"]),
                 _mean(row["test_logloss"]),
                 _mean(row["test_auc"]),
