@@ -8,7 +8,9 @@ linear, and the unbalanced dot product of a zero vector is zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,22 +23,28 @@ from supernets.nasrec.links import FactorizationMachine, Interact
 from supernets.nasrec.network import BlockNetwork, Network
 from supernets.nasrec.operators import OPERATORS
 from supernets.nasrec.shape import Shape
-from supernets.nasrec.site import Inputs, Operator
-
-_BINARY_INPUTS = ("left", "right")
+from supernets.nasrec.site import Inputs, Operator, Site
 
 
 class _Mixture:
-    """One operator at every dimension of its output; weights are slices of those of the largest."""
+    """One operator at every width of its output; weights are slices of those of the largest."""
 
-    def __init__(self, operators: list[Operator]) -> None:
+    def __init__(self, operators: Sequence[Operator], widest: int) -> None:
         self.operators = operators
+        self.widest = widest
 
-    def sliced(self, whole: Weights) -> list[dict[str, Tensor]]:
-        return [
-            {w.name: w.take(whole[w.name]) for w in layer_weights(operator.layers())}
-            for operator in self.operators
-        ]
+    def __call__(self, whole: Weights, widths: Tensor, inputs: Any) -> Tensor:
+        """Outputs weighted by ``(B, K)`` and padded with zeros to the largest width."""
+        total: Tensor | None = None
+        for place, operator in enumerate(self.operators):
+            weights = {w.name: w.take(whole[w.name]) for w in layer_weights(operator.layers())}
+            compute = operator.of if isinstance(operator, FactorizationMachine) else operator
+            output = compute(weights, inputs)
+            part = _scaled(output, widths[:, place])
+            part = F.pad(part, (0, self.widest - output.shape[-1]))
+            total = part if total is None else total + part
+        assert total is not None
+        return total
 
 
 class SoftNetwork:
@@ -75,15 +83,21 @@ class _SoftBlock:
         self.shape, self.number = shape, number
         dense_sites = [replace(block.site, dense_dim=dim) for dim in shape.dense_dims]
         sparse_sites = [replace(block.site, sparse_dim=dim) for dim in shape.sparse_dims]
-        self.dense = {
-            name: _Mixture([OPERATORS[name](site, f"{number}.{name}") for site in dense_sites])
+
+        def mixture(
+            operator: type[Operator], name: str, sites: list[Site], widest: int
+        ) -> _Mixture:
+            return _Mixture([operator(site, f"{number}.{name}") for site in sites], widest)
+
+        self.dense = [
+            mixture(OPERATORS[name], name, dense_sites, shape.dense_dims[-1])
             for name in shape.dense_operators
-        }
-        self.sparse = {
-            name: _Mixture([OPERATORS[name](site, f"{number}.{name}") for site in sparse_sites])
+        ]
+        self.sparse = [
+            mixture(OPERATORS[name], name, sparse_sites, shape.sparse_dims[-1])
             for name in shape.sparse_operators
-        }
-        self.fm = _Mixture([FactorizationMachine(site, f"{number}.fm") for site in dense_sites])
+        ]
+        self.fm = mixture(FactorizationMachine, "fm", dense_sites, shape.dense_dims[-1])
         self.interact = Interact(block.site, f"{number}.interact")
 
     def __call__(
@@ -102,29 +116,16 @@ class _SoftBlock:
         batch = dense[0].shape[0]
         dense_out = dense[0].new_zeros(batch, shape.dense_dims[-1])
         sparse_out = sparse[0].new_zeros(batch, shape.dim, shape.sparse_dims[-1])
-        for place, (_, mixture) in enumerate(self.dense.items()):
-            outputs = [
-                operator(weights, inputs)
-                for operator, weights in zip(mixture.operators, mixture.sliced(whole), strict=True)
-            ]
+        for place, mixture in enumerate(self.dense):
             on = self._on(sample, "dense_ops", place, len(self.dense))
-            dense_out = dense_out + on * _mix(outputs, dense_dims, shape.dense_dims[-1])
-        for place, (_, mixture) in enumerate(self.sparse.items()):
-            outputs = [
-                operator(weights, inputs)
-                for operator, weights in zip(mixture.operators, mixture.sliced(whole), strict=True)
-            ]
-            on = self._on(sample, "sparse_ops", place, len(self.sparse)).unsqueeze(2)
-            sparse_out = sparse_out + on * _mix(outputs, sparse_dims, shape.sparse_dims[-1])
-        interact = sample["interact"][:, number - 1, 1].to(dense_out.dtype).view(-1, 1, 1)
-        rows = interact * self.interact.of(whole, dense_out)
+            dense_out = dense_out + _scaled(mixture(whole, dense_dims, inputs), on)
+        for place, mixture in enumerate(self.sparse):
+            on = self._on(sample, "sparse_ops", place, len(self.sparse))
+            sparse_out = sparse_out + _scaled(mixture(whole, sparse_dims, inputs), on)
+        rows = _scaled(self.interact.of(whole, dense_out), self._on(sample, "interact"))
         if shape.fm_link:
-            on = sample["fm"][:, number - 1, 1:].to(dense_out.dtype)
-            pairs = [
-                operator.of(weights, sparse_out)  # type: ignore[attr-defined]
-                for operator, weights in zip(self.fm.operators, self.fm.sliced(whole), strict=True)
-            ]
-            dense_out = dense_out + on * _mix(pairs, dense_dims, shape.dense_dims[-1])
+            pairs = self.fm(whole, dense_dims, sparse_out)
+            dense_out = dense_out + _scaled(pairs, self._on(sample, "fm"))
         return dense_out, torch.cat([sparse_out, rows], dim=2)
 
     def _connections(self, sample: Sample, name: str) -> Tensor:
@@ -132,25 +133,15 @@ class _SoftBlock:
         first = self.number * (self.number - 1) // 2
         return sample[name][:, first : first + self.number, 1]
 
-    def _on(self, sample: Sample, name: str, place: int, operators: int) -> Tensor:
-        """``(B, 1)``: the weight of one of this block's operators."""
-        row = (self.number - 1) * operators + place
-        return sample[name][:, row, 1:]
+    def _on(self, sample: Sample, name: str, place: int = 0, of: int = 1) -> Tensor:
+        """``(B,)``: the weight of one of the ``of`` switches that a block has under ``name``."""
+        return sample[name][:, (self.number - 1) * of + place, 1]
 
 
 def _weighted(outputs: list[Tensor], weights: Tensor) -> list[Tensor]:
-    return [
-        output * weights[:, place].to(output.dtype).reshape(-1, *(1,) * (output.dim() - 1))
-        for place, output in enumerate(outputs)
-    ]
+    return [_scaled(output, weights[:, place]) for place, output in enumerate(outputs)]
 
 
-def _mix(outputs: list[Tensor], weights: Tensor, width: int) -> Tensor:
-    """Outputs of different widths, weighted by ``(B, K)`` and padded with zeros to ``width``."""
-    total: Tensor | None = None
-    for place, output in enumerate(outputs):
-        weight = weights[:, place].to(output.dtype).reshape(-1, *(1,) * (output.dim() - 1))
-        part = F.pad(output * weight, (0, width - output.shape[-1]))
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+def _scaled(output: Tensor, weight: Tensor) -> Tensor:
+    """``output`` times ``(B,)`` or ``(1,)`` weights of its rows."""
+    return output * weight.to(output.dtype).reshape(-1, *(1,) * (output.dim() - 1))
