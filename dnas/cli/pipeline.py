@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from dnas.cli.experiments import readable_id, with_report
 from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of, wants_view
 from dnas.cli.tune import conclude, logged
 from dnas.cli.view import live_view
-from dnas.errors import ConfigError, DnasError
+from dnas.errors import ConfigError
 from dnas.files import read_json
-from dnas.jobs.config import expand, load_config, template_hash
+from dnas.jobs.config import expand
 from dnas.jobs.experiment import check_experiment_id
 from dnas.jobs.job import KINDS
 from dnas.jobs.outcome import Outcome
@@ -119,9 +119,7 @@ def _default_id(dnas_config: Path, sampled_config: Path) -> str:
 
     A final stage is not in it, so that one can be added to a run that has none yet.
     """
-    stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in dnas_config.name)
-    hashes = "".join(template_hash(load_config(path))[:4] for path in (dnas_config, sampled_config))
-    return f"{stem.lstrip('._=+-')[:80]}-{hashes}".lstrip("-")
+    return readable_id((dnas_config, sampled_config))
 
 
 def _is_finished(run: RunFolder) -> bool:
@@ -135,11 +133,4 @@ def _report(run: RunFolder, outcome: Outcome) -> Outcome:
     # Not at the top: it brings pandas and matplotlib, and the queue must start at once.
     from dnas.reporting import make_report
 
-    try:
-        sys.stdout.write("\n" + make_report(run).rstrip("\n") + "\n")
-    except DnasError as error:
-        problem = f"the report could not be made: {error}"
-        return replace(
-            outcome, problems=(*outcome.problems, problem), exit_code=outcome.exit_code or 1
-        )
-    return outcome
+    return with_report(outcome, lambda: make_report(run))

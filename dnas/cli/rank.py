@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from dnas.cli.experiments import readable_id, with_report
 from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, policy_of, wants_view
 from dnas.cli.tune import conclude, logged
 from dnas.cli.view import live_view
@@ -19,8 +20,6 @@ from dnas.jobs.config import (
     SAVE_METRICS_PARAM,
     TuningConfig,
     fill,
-    load_config,
-    template_hash,
 )
 from dnas.jobs.experiment import check_experiment_id
 from dnas.jobs.job import JobSpec
@@ -228,11 +227,8 @@ def _totals(study: Study) -> str:
 
 
 def _default_id(files: Sequence[Path], draw: Draw) -> str:
-    """A readable name and a hash of all job lists: the same command goes on with its own run."""
-    stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in files[0].name)
-    hashes = "".join(template_hash(load_config(path))[:4] for path in files)
-    name = f"{stem.lstrip('._=+-')[:60]}-rank{draw.num_subnets}-{draw.subnet_seed}-{hashes}"
-    return name.lstrip("-")
+    middle = f"rank{draw.num_subnets}-{draw.subnet_seed}-"
+    return readable_id(files, middle, longest=60)
 
 
 def _report(run: RunFolder, outcome: Outcome) -> Outcome:
@@ -241,11 +237,4 @@ def _report(run: RunFolder, outcome: Outcome) -> Outcome:
         return outcome
     from dnas.reporting import make_ranking_report
 
-    try:
-        sys.stdout.write("\n" + make_ranking_report(run).rstrip("\n") + "\n")
-    except DnasError as error:
-        problem = f"the report could not be made: {error}"
-        return replace(
-            outcome, problems=(*outcome.problems, problem), exit_code=outcome.exit_code or 1
-        )
-    return outcome
+    return with_report(outcome, lambda: make_ranking_report(run))
