@@ -137,7 +137,7 @@ class EmbeddingSuperNet(SuperNet):
 
     # ------------------------------------------------------------------ costs
 
-    def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
+    def cost_terms(self, sample: Sample) -> dict[str, Tensor]:
         """Parameters, rows, bytes and mean dimension of the tables, each ``(B,)``.
 
         ``params = sum_f E[rows_f] * E[dim_f]``: the two decisions of a feature are independent.

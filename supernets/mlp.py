@@ -172,7 +172,7 @@ class MLPSuperNet(SuperNet):
             skips: Tensor = getattr(self, f"_skips_{number}")
             p = mass[..., :-1].sum(dim=1) + mass[..., -1] @ skips.to(mass.dtype)  # (B, inputs)
 
-    def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
+    def cost_terms(self, sample: Sample) -> dict[str, Tensor]:
         """``flops`` and ``params`` of the chain, expected under ``sample``, each ``(B,)``.
 
         ``sum_l sum_o P_l(o) sum_i m_l[o, i] cost(i, o)``, exact for every sample because each

@@ -124,7 +124,7 @@ class NASRecSuperNet(SuperNet):
 
     # ------------------------------------------------------------------ costs
 
-    def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
+    def cost_terms(self, sample: Sample) -> dict[str, Tensor]:
         """FLOPs, parameters, those outside of tables, and those of tables, each ``(B,)``."""
         tables = float(sum(self.table_rows) * self.shape.dim)
         reference = next(iter(sample.weights.values()))
