@@ -22,33 +22,42 @@ Options = tuple[tuple[int | None, ...], ...]
 
 
 def look_ups(
-    rows: Options, rows_weights: Tensor, dims: Options, dims_weights: Tensor, *, skew: float
+    rows: Options,
+    rows_weights: Tensor,
+    dims: Options,
+    dims_weights: Tensor,
+    *,
+    width: int,
+    skew: float,
 ) -> OperatorCounts:
-    """``embedding(rows, dim, bag, skew)`` of every feature with every pair of its options.
+    """``embedding(rows, dim, width, bag, skew)`` of every feature with every pair of its options.
 
     Args:
         rows: Row options.
         rows_weights: ``(B, F, K)``.
         dims: Dimensions.
         dims_weights: ``(B, F, N)``.
+        width: D, to which every vector is padded.
         skew: Zipf exponent of the ids.
     """
     pairs = rows_weights.unsqueeze(3) * dims_weights.unsqueeze(2)  # (B, F, K, N)
-    operators, places = _pairs(rows, dims, skew)
+    operators, places = _pairs(rows, dims, width, skew)
     return OperatorCounts(operators, pairs.flatten(1)[:, places])
 
 
 @lru_cache(maxsize=64)
-def _pairs(rows: Options, dims: Options, skew: float) -> tuple[tuple[Operator, ...], list[int]]:
+def _pairs(
+    rows: Options, dims: Options, width: int, skew: float
+) -> tuple[tuple[Operator, ...], list[int]]:
     """The look-ups there are, and their places among all F * K * N pairs."""
     most_rows, most_dims = max(map(len, rows)), max(map(len, dims))
     operators, places = [], []
-    for f, (counts, widths) in enumerate(zip(rows, dims, strict=True)):
+    for f, (counts, options) in enumerate(zip(rows, dims, strict=True)):
         for k, count in enumerate(counts):
-            for n, dim in enumerate(widths):
+            for n, dim in enumerate(options):
                 if count is not None and dim is not None:
-                    sizes: dict[str, float] = {"rows": count, "dim": dim, "bag": 1, "skew": skew}
-                    operators.append(Operator.of("embedding", **sizes))
+                    table = {"rows": count, "dim": dim, "width": width}
+                    operators.append(Operator.of("embedding", **table, bag=1, skew=skew))
                     places.append((f * most_rows + k) * most_dims + n)
     return tuple(operators), places
 

@@ -108,8 +108,9 @@ class CostTable:
         law, points = self._law(operator)
         if law is None:
             raise self._unknown(
-                operator, f"{len(points)} measured ones with the same {self._same(operator)} are "
-                f"too few to interpolate, which takes {LEAST_POINTS} or more"
+                operator,
+                f"{len(points)} measured ones with the same {self._same(operator)} are "
+                f"too few to interpolate, which takes {LEAST_POINTS} or more",
             )
         return self._interpolated(operator, law, points)
 
@@ -142,7 +143,9 @@ class CostTable:
         if not names:
             raise self._unknown(operator, f"operators of kind {operator.kind} are not interpolated")
         exact = _without(operator, names)
-        points = [o for o in self._entries if o.kind == operator.kind and _without(o, names) == exact]
+        points = [
+            o for o in self._entries if o.kind == operator.kind and _without(o, names) == exact
+        ]
         key = (operator.kind, exact)
         if key not in self._laws:
             self._laws[key] = self._fit(points, names)
@@ -300,7 +303,7 @@ def _operator(row: Any, place: str) -> Operator:
 
 def _measurement(row: Mapping[str, Any], place: str) -> Measurement:
     for name, least in (("median", 0.0), ("spread", 0.0), ("repeats", 1), ("rounds", 1)):
-        found = row.get(name)
+        found: Any = row.get(name)
         whole = isinstance(least, int)
         if not _is_number(found) or found < least or (whole and not isinstance(found, int)):
             raise CostError(
@@ -309,9 +312,7 @@ def _measurement(row: Mapping[str, Any], place: str) -> Measurement:
             )
     if row["median"] == 0:
         raise CostError(f"{place}.median: 0 us: no operator is free")
-    return Measurement(
-        float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"]
-    )
+    return Measurement(float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"])
 
 
 def _is_number(value: Any) -> bool:

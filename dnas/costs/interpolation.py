@@ -103,7 +103,8 @@ def _quadratic_terms(sizes: Floats, work: Floats | None) -> Floats:
 def _weights(name: str, terms: Floats, times: Floats) -> Floats:
     if name == "work":
         return nonnegative_least_squares(terms / times[:, None], np.ones(len(times)))
-    return np.linalg.lstsq(terms, np.log(times), rcond=None)[0]
+    found: Floats = np.linalg.lstsq(terms, np.log(times), rcond=None)[0]
+    return found
 
 
 def _times(name: str, terms: Floats, weights: Floats) -> Floats:

@@ -114,9 +114,7 @@ def measure_in_turns(
         yield key, _turn(prepare(), min_seconds / rounds, threads, clock)
 
 
-def _turn(
-    call: Call, min_seconds: float, threads: int, clock: Callable[[], float] | None
-) -> Turn:
+def _turn(call: Call, min_seconds: float, threads: int, clock: Callable[[], float] | None) -> Turn:
     options: dict[str, Any] = {} if clock is None else {"timer": clock}
     timer = Timer("call()", globals={"call": call}, num_threads=threads, **options)
     with torch.inference_mode():

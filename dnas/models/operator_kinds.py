@@ -1,9 +1,9 @@
 """Operator kinds of the layers in this package: the code that built models run, one piece each.
 
-A model looks up all features of one dimension in one fused table, so embeddings are priced in three
-parts: ``embedding``, what one feature more in a group takes; ``embedding_group``, what a group takes
-whatever is in it; ``embedding_join``, what it takes to bring several groups into the features'
-order.
+A model looks up all features of one dimension in one fused table, so embeddings are priced in
+three parts: ``embedding``, what one feature more in a group takes; ``embedding_group``, what a
+group takes whatever is in it; ``embedding_join``, what it takes to bring several groups into the
+features' order.
 """
 
 from __future__ import annotations
