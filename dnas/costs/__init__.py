@@ -5,7 +5,13 @@ from dnas.costs.conditions import Conditions
 from dnas.costs.cost_table import CostTable, Price, open_table
 from dnas.costs.counting import count_flops, count_params
 from dnas.costs.kinds import OperatorKind, find_kind, known_kinds, register_operator
-from dnas.costs.measuring import Measurement, measure_model, measure_operators
+from dnas.costs.measuring import (
+    Measurement,
+    measure_in_turns,
+    measure_model,
+    measure_operators,
+    model_case,
+)
 from dnas.costs.penalty import (
     BudgetPenalty,
     ExponentialPenalty,
@@ -33,8 +39,10 @@ __all__ = [
     "find_kind",
     "known_kinds",
     "make_penalty",
+    "measure_in_turns",
     "measure_model",
     "measure_operators",
+    "model_case",
     "open_table",
     "register_operator",
 ]

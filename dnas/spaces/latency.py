@@ -1,0 +1,74 @@
+"""Latency by a table of measured operators: as a cost of a supernet, and of one architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnas.core import Architecture, SuperNet
+from dnas.costs import CostTable, Price
+from dnas.spaces.base import SearchSpace
+from dnas.spaces.overrides import asked_of_supernet
+
+#: The cost's name; in microseconds of a forward pass of a batch.
+LATENCY = "latency"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """A table of measured operators with the hash of its prices.
+
+    Attributes:
+        table: The prices.
+        hash: Of conditions and entries; what is said about a check of the table does not count.
+    """
+
+    table: CostTable
+    hash: str
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """Read a file that ``dnas profile`` wrote.
+
+        Raises:
+            CostError: There is none, or it is damaged.
+        """
+        table = CostTable.load(path)
+        value = table.to_json()
+        content = json.dumps([value["conditions"], value["entries"]], sort_keys=True)
+        return cls(table, hashlib.sha256(content.encode()).hexdigest()[:12])
+
+    def attach(self, super_net: SuperNet) -> None:
+        """Give ``super_net`` the cost ``latency``.
+
+        Raises:
+            CostError: An operator of the space has no price; the message names it.
+        """
+        super_net.price(LATENCY, self.price)
+
+    def price(self, operator: Any) -> float:
+        """Microseconds of one run of an operator."""
+        return self.table.price(operator).us
+
+    def predict(
+        self, space: SearchSpace, config: Any, spec: Any, architecture: Architecture
+    ) -> Price:
+        """Latency of one architecture, with its error.
+
+        Raises:
+            CostError: It runs an operator that has no price.
+        """
+
+        def runs(super_net: SuperNet) -> dict[Any, float]:
+            sample = super_net.one_hot_sample(super_net.validate(architecture))
+            counts = super_net.operator_terms(sample).by_operator()
+            return {operator: float(count) for operator, count in counts.items()}
+
+        return self.table.total(asked_of_supernet(space, config, spec, runs))
+
+    def describe(self) -> dict[str, Any]:
+        """What a latency was computed from, as JSON."""
+        return {"hash": self.hash, **self.table.conditions.to_json()}
