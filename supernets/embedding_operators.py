@@ -45,6 +45,11 @@ def look_ups(
     return OperatorCounts(operators, pairs.flatten(1)[:, places])
 
 
+def embedding_operator(rows: int, dim: int, width: int, skew: float) -> Operator:
+    """The look-up of one id a row in one feature's table."""
+    return Operator.of("embedding", rows=rows, dim=dim, width=width, bag=1, skew=skew)
+
+
 @lru_cache(maxsize=64)
 def _pairs(
     rows: Options, dims: Options, width: int, skew: float
@@ -52,12 +57,11 @@ def _pairs(
     """The look-ups there are, and their places among all F * K * N pairs."""
     most_rows, most_dims = max(map(len, rows)), max(map(len, dims))
     operators, places = [], []
-    for f, (counts, options) in enumerate(zip(rows, dims, strict=True)):
+    for f, (counts, widths) in enumerate(zip(rows, dims, strict=True)):
         for k, count in enumerate(counts):
-            for n, dim in enumerate(options):
+            for n, dim in enumerate(widths):
                 if count is not None and dim is not None:
-                    table = {"rows": count, "dim": dim, "width": width}
-                    operators.append(Operator.of("embedding", **table, bag=1, skew=skew))
+                    operators.append(embedding_operator(count, dim, width, skew))
                     places.append((f * most_rows + k) * most_dims + n)
     return tuple(operators), places
 

@@ -198,7 +198,7 @@ def check_text(check: Mapping[str, Any]) -> str:
     shown = "undefined" if tau is None else f"{tau:.3f}"
     lines.append(
         f"rank correlation (Kendall's tau-b) {shown}, median error "
-        f" {100 * check['median_relative_error']:.1f} %, measured / predicted "
+        f"{100 * check['median_relative_error']:.1f} %, measured / predicted "
         f"{check['measured_to_predicted']:.3f} in the median"
     )
     return "\n".join(lines) + "\n"
