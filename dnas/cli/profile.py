@@ -36,6 +36,8 @@ from dnas.training.seeding import derive_seed, seed_everything
 
 logger = logging.getLogger(__name__)
 
+#: Least share of the time on a processor on a machine that is taken to be quiet.
+_QUIET_SHARE = 0.9
 #: Exit code of a program that the terminal interrupted.
 _EXIT_INTERRUPTED = 130
 
@@ -133,7 +135,7 @@ def _profile(
         flags.min_seconds * (len(missing) + len(models.cases)),
     )
     try:
-        measure_into(
+        share = measure_into(
             table,
             missing,
             models,
@@ -148,6 +150,12 @@ def _profile(
             f"{left} operators that are missing or had fewer than {flags.rounds} rounds\n"
         )
         return _EXIT_INTERRUPTED
+    if flags.device == "cpu" and share < _QUIET_SHARE:
+        logger.warning(
+            "this process had a processor for %.0f %% of the time only: the machine was busy, and "
+            "what takes long looks slower than it is; measure again (--remeasure) when it is quiet",
+            100 * share,
+        )
     if models.cases:
         table.check = check_table(table, super_net, models)
         table.save(flags.output)
