@@ -144,7 +144,11 @@ class CostTable:
             raise self._unknown(operator, f"operators of kind {operator.kind} are not interpolated")
         exact = _without(operator, names)
         points = [
-            o for o in self._entries if o.kind == operator.kind and _without(o, names) == exact
+            o
+            for o in self._entries
+            if o.kind == operator.kind
+            and _without(o, names) == exact
+            and all(o.size(name) > 0 for name in names)
         ]
         key = (operator.kind, exact)
         if key not in self._laws:

@@ -31,7 +31,7 @@ LEAST_POINTS = 5
 _SPARE_POINTS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Law:
     """How times of one kind follow from sizes or work.
 
@@ -103,8 +103,7 @@ def _quadratic_terms(sizes: Floats, work: Floats | None) -> Floats:
 def _weights(name: str, terms: Floats, times: Floats) -> Floats:
     if name == "work":
         return nonnegative_least_squares(terms / times[:, None], np.ones(len(times)))
-    found: Floats = np.linalg.lstsq(terms, np.log(times), rcond=None)[0]
-    return found
+    return np.asarray(np.linalg.lstsq(terms, np.log(times), rcond=None)[0], dtype=np.float64)
 
 
 def _times(name: str, terms: Floats, weights: Floats) -> Floats:

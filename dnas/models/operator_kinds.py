@@ -21,7 +21,7 @@ from dnas.models.interaction import make_interaction
 from dnas.models.mlp import MLP
 
 #: Features of the fused look-up in which one feature is measured.
-_FEATURES = 16
+_FEATURES = 32
 #: Bytes of a fused table up to which every feature has as many rows as it says. Beyond, the table
 #: as a whole is as large as one feature's, so that as much memory is reached into.
 _FUSED_BYTES = 2**28
