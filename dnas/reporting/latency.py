@@ -116,14 +116,15 @@ def latency_lines(agreements: Sequence[Agreement]) -> list[str]:
         if found.count < FEWEST:
             lines.append(f"{head}, too few to say how well they agree")
             continue
-        lines.append(
-            f"{head}, Kendall's τ-b {_with_interval(found.kendall)}, "
-            f"Spearman's ρ {_with_interval(found.spearman)}"
-        )
-        line = f"    median error {found.relative_error:.1%}, predicted / measured {found.bias:.3g}"
         if found.with_error:
-            line += f"; {found.inside} of {found.with_error} inside predicted ± error"
-        lines.append(line)
+            head += f", {found.inside} of {found.with_error} inside predicted ± error"
+        lines += [
+            head,
+            f"    Kendall's τ-b {_with_interval(found.kendall)}, "
+            f"Spearman's ρ {_with_interval(found.spearman)}",
+            f"    median error {found.relative_error:.1%}, "
+            f"median of predicted / measured {found.bias:.3g}",
+        ]
     return lines
 
 
@@ -167,15 +168,17 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows that have both numbers, by setting, each with its name for people."""
     both = table[table[["predicted_us", "measured_us"]].notna().all(axis=1)]
     return [
-        (_setting_name(*setting), rows)
-        for setting, rows in both.groupby(SETTING, sort=False, dropna=False)
+        (_setting_name(rows.iloc[0]), rows)
+        for _, rows in both.groupby(SETTING, sort=False, dropna=False)
     ]
 
 
-def _setting_name(device: str, rows: float, threads: float) -> str:
-    counts = ((rows, "row"), (threads, "thread"))
-    parts = [plural(int(count), noun) for count, noun in counts if math.isfinite(count)]
-    return ", ".join([device, *parts] if device else parts)
+def _setting_name(row: pd.Series) -> str:
+    parts = [str(row["device"])] if row["device"] else []
+    for name in ("rows", "threads"):
+        if math.isfinite(row[name]):
+            parts.append(plural(int(row[name]), name.removesuffix("s")))
+    return ", ".join(parts)
 
 
 def _positive(value: object) -> float:
@@ -220,7 +223,7 @@ def _correlation(function: Callable[..., Floats], predicted: Floats, measured: F
 
 
 def _with_interval(found: Interval) -> str:
-    text = f"{found.value:.2f}"
+    text = f"{found.value:.2f}" if math.isfinite(found.value) else "-"
     if math.isfinite(found.low):
         text += f" [{found.low:.2f}, {found.high:.2f}]"
     return text
