@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dnas.reporting.bootstrap import Floats, Interval, bca_interval, resamples
-from dnas.reporting.drawing import COLORS, new_figure
+from dnas.reporting.drawing import COLORS, new_figure, scale_costs
 from dnas.reporting.frames import LATENCY, MEASURED_LATENCY, mapping, number
 from dnas.reporting.rank_correlation import kendall_tau_b, spearman
 from dnas.reporting.records import SUCCEEDED, RunRecords
@@ -33,7 +33,6 @@ _COLUMNS = [
     "canonical_id", "architecture_id", "job", *SETTING, "predicted_us", "error_us",
     "measured_us", "spread_us", "measurements",
 ]  # fmt: skip
-_LOG_RANGE = 10.0
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,12 @@ def draw_latency(table: pd.DataFrame, title: str) -> Figure:
             label=f"{shorten(setting, 60) or 'architectures'} ({len(rows)})",
         )  # fmt: skip
     shown = pd.concat([rows for _, rows in settings])[["predicted_us", "measured_us"]]
-    low, high = (float(of(shown.to_numpy(np.float64))) for of in (np.min, np.max))
+    values = shown.to_numpy(np.float64).ravel()
+    low, high = float(values.min()), float(values.max())
     ends = (low, high) if high > low else (0.9 * low, 1.1 * high)
     axes.plot(ends, ends, color="black", linewidth=1.0, zorder=1, label="predicted = measured")
-    if high > _LOG_RANGE * low:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+    scale_costs(axes, "x", values)
+    scale_costs(axes, "y", values)
     axes.set_xlabel("predicted latency (µs a forward pass)")
     axes.set_ylabel("measured latency (µs a forward pass)")
     axes.grid(alpha=0.25)

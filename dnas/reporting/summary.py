@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -346,8 +345,8 @@ def _files(findings: Findings) -> list[str]:
     texts = [name for name in findings.files if not name.endswith((".csv", ".png"))]
     where = shorten(str(findings.records.folder.path), 60)
     lines = [f"in {where}:"]
-    shown = [f"{{{','.join(tables)}}}.csv", *texts]
-    shown += [f"figures/ ({plural(len(figures), 'picture')})"] if figures else []
-    return lines + textwrap.wrap(
-        ", ".join(shown), MOST_COLUMNS, initial_indent="  ", subsequent_indent="  "
-    )
+    shown = "  " + ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
+    pictures = f"figures/ ({plural(len(figures), 'picture')})" if figures else ""
+    if len(f"{shown}, {pictures}") > MOST_COLUMNS:
+        return [*lines, shown, f"  {pictures}"]
+    return [*lines, f"{shown}, {pictures}" if pictures else shown]
