@@ -115,7 +115,7 @@ def measure_into(
     part: dict[str, Any] = {
         "rounds": 1,
         "min_seconds": effort.min_seconds / effort.rounds,
-        "clock": clock,
+        "clock": clock or table.conditions.timer(),
     }
     total = effort.rounds * (len(operators) + len(models.cases))
     with Progress("profile", total) as progress:
