@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=128, help="of a batch")
     parser.add_argument("--table_rows", type=int, default=20_000, help="of every feature's table")
     parser.add_argument("--features", type=int, default=26)
+    parser.add_argument("--hidden", default="1024,1024,1024", help="widths of MLPs not searched")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", default="wall", help="or, on a busy machine, processor")
@@ -86,11 +87,12 @@ def main() -> None:
     logging.basicConfig(level="INFO")
     torch.set_num_threads(settings.threads)
     keep_freed_memory()  # as every job does
+    hidden = tuple(map(int, settings.hidden.split(",")))
     shape = Shape(
         batch=settings.rows,
         rows=settings.table_rows,
         features=settings.features,
-        config=DLRMSpaceConfig(id_skew=0.0),
+        config=DLRMSpaceConfig(id_skew=0.0, arch_mlp_bot=hidden, arch_mlp_top=hidden),
     )
     conditions = Conditions.here(
         settings.device, rows=settings.rows, threads=settings.threads, clock=settings.clock
