@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -133,3 +136,14 @@ def test_a_long_table_is_shared_among_the_features_of_a_call():
     sizes = {"rows": 40_000_000, "dim": 64, "width": 64, "bag": 1, "skew": 1.0}
     (ids,) = kind.inputs(8, torch.Generator().manual_seed(1), **sizes)
     assert int(ids.max()) < tables.rows[0]
+
+
+def test_the_example_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "costs.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(import torch.*?)```", page, re.DOTALL)
+    exec(compile(example, "docs/costs.md", "exec"), {})
+    kind = find_kind(op("gelu_linear", inputs=3, outputs=5))
+    inputs = kind.inputs(ROWS, torch.Generator(), inputs=3, outputs=5)
+    assert kind.make(inputs=3, outputs=5)(*inputs).shape == (ROWS, 5)
+    listed = re.findall(r"`(\w+)`", page[page.rindex("Built in:") :])
+    assert set(listed) == {operator.kind for operator in BUILT_IN}
