@@ -115,7 +115,7 @@ def measure_into(
     part: dict[str, Any] = {
         "rounds": 1,
         "min_seconds": effort.min_seconds / effort.rounds,
-        "clock": clock,
+        "clock": clock or table.conditions.timer(),
     }
     total = effort.rounds * (len(operators) + len(models.cases))
     with Progress("profile", total) as progress:
@@ -161,11 +161,13 @@ def check_table(table: CostTable, super_net: SuperNet, models: Models) -> dict[s
     Returns:
         ``architectures``, their number; ``rank_correlation``, Kendall's tau-b, None if all are
         equal; ``median_relative_error``, of ``|predicted / measured - 1|``;
-        ``measured_to_predicted``, the median of that ratio; ``points``, by architecture, in
+        ``measured_to_predicted``, the median of that ratio; ``predicted_range``, how much larger
+        the largest sum is than the smallest; ``measured_spread``, the median of the measured times'
+        relative spread, which hides smaller differences; ``points``, by architecture, in
         microseconds.
     """
-    points = []
-    pairs = []
+    points: list[dict[str, Any]] = []
+    pairs: list[tuple[float, float]] = []
     for name, turns in models.turns.items():
         price, found = (
             predicted(table, super_net, models.architectures[name]),
@@ -188,6 +190,8 @@ def check_table(table: CostTable, super_net: SuperNet, models: Models) -> dict[s
         "rank_correlation": tau if tau == tau else None,
         "median_relative_error": statistics.median(abs(s / w - 1) for s, w in pairs),
         "measured_to_predicted": statistics.median(w / s for s, w in pairs),
+        "predicted_range": max(sums) / min(sums) - 1,
+        "measured_spread": statistics.median(p["spread"] / p["measured"] for p in points),
         "date": table.date,
         "points": points,
     }
@@ -208,4 +212,10 @@ def check_text(check: Mapping[str, Any]) -> str:
         f"{100 * check['median_relative_error']:.1f} %, measured / predicted "
         f"{check['measured_to_predicted']:.3f} in the median"
     )
+    apart, spread = check["predicted_range"], check["measured_spread"]
+    if apart < spread:
+        lines.append(
+            f"these architectures differ by {100 * apart:.1f} % in their sums, and single measured "
+            f"times scatter by {100 * spread:.1f} %: too much to tell their order"
+        )
     return "\n".join(lines) + "\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class Conditions:
     """Threads of one operator on the CPU."""
     dtype: str
     """One of ``DTYPES``."""
+    clock: str = "wall"
+    """``wall``: the time that passes. ``processor``: that of it in which this process was on a
+    processor, for one thread on a CPU that others use as well."""
     torch: str
     """Version."""
     python: str
@@ -45,9 +49,24 @@ class Conditions:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
         if self.dtype not in DTYPES:
             raise ConfigError(f"--dtype {self.dtype}: known are {', '.join(DTYPES)}")
+        if self.clock not in ("wall", "processor"):
+            raise ConfigError(f"--clock {self.clock}: known are wall and processor")
+        if self.clock == "processor" and (self.device != "cpu" or self.threads != 1):
+            raise ConfigError(
+                f"--clock processor: of one thread on a CPU only, not of {self.threads} on "
+                f"{self.device}"
+            )
 
     @classmethod
-    def here(cls, device: str, *, rows: int, threads: int, dtype: str = "float32") -> Conditions:
+    def here(
+        cls,
+        device: str,
+        *,
+        rows: int,
+        threads: int,
+        dtype: str = "float32",
+        clock: str = "wall",
+    ) -> Conditions:
         """Those of this machine and process.
 
         Raises:
@@ -59,6 +78,7 @@ class Conditions:
             rows=rows,
             threads=threads,
             dtype=dtype,
+            clock=clock,
             torch=torch.__version__,
             python=".".join(platform.python_version_tuple()[:2]),
         )
@@ -74,7 +94,14 @@ class Conditions:
     def flags(self) -> str:
         """The flags of ``dnas profile`` that ask for these conditions."""
         given = f"--device {self.device} --rows {self.rows} --threads {self.threads}"
-        return given if self.dtype == "float32" else f"{given} --dtype {self.dtype}"
+        for name, default in (("dtype", "float32"), ("clock", "wall")):
+            if getattr(self, name) != default:
+                given += f" --{name} {getattr(self, name)}"
+        return given
+
+    def timer(self) -> Callable[[], float] | None:
+        """What ``clock`` of the functions in ``dnas.costs.measuring`` is to be."""
+        return time.process_time if self.clock == "processor" else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -71,6 +71,7 @@ class CostTable:
         self.check = check
         self.source = source
         self._entries = {completed(operator): found for operator, found in (entries or {}).items()}
+        self._prices: dict[Operator, Price] = {}
         self._laws: dict[tuple[str, tuple[Any, ...]], Law | None] = {}
 
     # ---------------------------------------------------------------- what is in it
@@ -84,6 +85,7 @@ class CostTable:
         """Enter a measurement, in place of an earlier one of the same operator."""
         self._entries[completed(operator)] = measurement
         self._laws.clear()
+        self._prices.clear()
 
     def missing(self, operators: Sequence[Operator], rounds: int = 1) -> list[Operator]:
         """Those of ``operators`` that were measured in fewer rounds or not at all, each once."""
@@ -101,7 +103,12 @@ class CostTable:
         Raises:
             CostError: It was not measured, and cannot be interpolated.
         """
-        operator = completed(operator)
+        known = self._prices.get(operator)
+        if known is None:
+            known = self._prices[operator] = self._price(completed(operator))
+        return known
+
+    def _price(self, operator: Operator) -> Price:
         found = self._entries.get(operator)
         if found is not None:
             return Price(found.median_us, found.spread_us / _IQR, True)
@@ -247,7 +254,7 @@ class CostTable:
         entries: dict[Operator, Measurement] = {}
         for number, row in enumerate(rows):
             place = f"{source}: entries[{number}]"
-            operator = completed(_operator(row, place))
+            operator = _operator(row, place)
             if operator in entries:
                 raise CostError(f"{place}: {operator} stands there twice; remove one of the two")
             entries[operator] = _measurement(row, place)
@@ -302,7 +309,10 @@ def _operator(row: Any, place: str) -> Operator:
     for name, size in sizes.items():
         if not _is_number(size):
             raise CostError(f"{place}.sizes.{name}: {size!r} is not a number")
-    return Operator.of(kind, **sizes)
+    try:
+        return completed(Operator.of(kind, **sizes))
+    except CostError as error:
+        raise CostError(f"{place}.sizes: {error}") from None
 
 
 def _measurement(row: Mapping[str, Any], place: str) -> Measurement:

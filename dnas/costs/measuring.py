@@ -97,7 +97,7 @@ def measure_in_turns(
         rounds: Turns of each case.
         min_seconds: Least time of each case, over all its turns.
         threads: Threads of one operator on the CPU.
-        clock: Seconds; by default the best of this machine, which waits for a GPU.
+        clock: Seconds; None: those that pass, also until a GPU has finished.
 
     Yields:
         Case and turn, as they are done.
@@ -138,6 +138,8 @@ def measure_operators(
 ) -> Iterator[tuple[Operator, Turn]]:
     """Give every operator a turn in each round; the arguments are those of ``measure_in_turns``.
 
+    The clock is that of the conditions, unless another one is given.
+
     Yields:
         Operator, with its kind's defaults, and turn: microseconds of one operator, of which a call
         may run several, without what the kind's baseline takes.
@@ -151,6 +153,7 @@ def measure_operators(
     order = [*(b for b in baselines.values() if b is not None), *distinct]
     cases = {o: operator_case(o, conditions, seed=seed) for o in dict.fromkeys(order)}
     latest: dict[Operator, Turn] = {}
+    clock = clock or conditions.timer()
     for operator, turn in measure_in_turns(
         cases, rounds=rounds, min_seconds=min_seconds, threads=conditions.threads, clock=clock
     ):
@@ -220,7 +223,7 @@ def measure_model(
         threads: As in ``measure_in_turns``, like the rest.
         min_seconds: Over all rounds.
         rounds: Turns.
-        clock: For tests.
+        clock: ``Conditions.timer()``, if sums of operators are to be compared with it.
     """
     on_device = [tuple(_moved(part, device, None) for part in batch) for batch in batches]
     was_training = module.training
