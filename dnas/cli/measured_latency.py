@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from itertools import islice
 from typing import Any
 
 from torch import nn
 
+from dnas.cli.profiling import input_batches
 from dnas.costs import Conditions, Measurement, Price, measure_in_turns, model_case
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
@@ -15,8 +15,6 @@ from dnas.spaces import LatencyTable, Prepared
 
 logger = logging.getLogger(__name__)
 
-#: Batches that calls take in turns, so that rows of tables are not found in the cache.
-_BATCHES = 16
 _ROUNDS = 5
 _MIN_SECONDS = 1.0
 #: Conditions without which times are of something else.
@@ -61,6 +59,7 @@ def _other_machine(conditions: Conditions) -> str:
             rows=conditions.rows,
             threads=conditions.threads,
             dtype=conditions.dtype,
+            clock=conditions.clock,
         )
     except ConfigError as error:
         return str(error)
@@ -85,11 +84,11 @@ def _loader(data: Prepared, conditions: Conditions) -> Loader:
 
 
 def _measure(model: nn.Module, loader: Loader, conditions: Conditions) -> Measurement:
-    batches = [b.inputs for b in islice(loader.batches(0, len(loader)), _BATCHES)]
     turns = measure_in_turns(
-        {"model": model_case(lambda: model, batches, conditions)},
+        {"model": model_case(lambda: model, input_batches(loader), conditions)},
         rounds=_ROUNDS,
         min_seconds=_MIN_SECONDS,
         threads=conditions.threads,
+        clock=conditions.timer(),
     )
     return Measurement.of([turn for _, turn in turns])

@@ -21,6 +21,7 @@ from dnas.costs.penalty import (
     StatelessPenalty,
     make_penalty,
 )
+from dnas.costs.whole import Whole
 
 __all__ = [
     "BudgetPenalty",
@@ -34,6 +35,7 @@ __all__ = [
     "Penalty",
     "Price",
     "StatelessPenalty",
+    "Whole",
     "count_flops",
     "count_params",
     "find_kind",
