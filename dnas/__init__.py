@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from dnas.jobs import run_pipeline
     from dnas.spaces import SearchSpace, load_architecture, register
     from dnas.strategies import SearchManager, SearchResult
-    from dnas.training.task import Task
+    from dnas.training.task import CLASSES, CLICKS, Task
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CLASSES": "dnas.training.task",
+    "CLICKS": "dnas.training.task",
     "Architecture": "dnas.core",
     "ArchitectureRecord": "dnas.core",
     "Choice": "dnas.core",
@@ -41,6 +43,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "CLASSES",
+    "CLICKS",
     "Architecture",
     "ArchitectureRecord",
     "Choice",
