@@ -31,6 +31,10 @@ class ArchitectureError(DnasError):
     """An architecture does not fit the search space it is used with."""
 
 
+class CostError(DnasError):
+    """A measured cost is missing, or was measured under other conditions than are asked for."""
+
+
 class JobError(DnasError):
     """A run folder, a tuning config or a job is in a state that forbids what was asked."""
 

@@ -142,7 +142,7 @@ class BaselinesSuperNet(SuperNet):
 
     # ------------------------------------------------------------------ costs
 
-    def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
+    def cost_terms(self, sample: Sample) -> dict[str, Tensor]:
         """Costs of the three independent decisions' combinations, by their probabilities."""
         weights = _joint(sample[self.model], sample[self.width], sample[self.depth])
         costs: dict[str, Tensor] = {}

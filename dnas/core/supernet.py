@@ -19,20 +19,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dnas.core.architecture import Architecture, Option
 from dnas.core.choice import Choice
+from dnas.core.cost_terms import (
+    CostTables,
+    OptionCosts,
+    OptionOperators,
+    fixed_counts,
+    option_counts,
+)
 from dnas.core.mixing import calculate_weighted_sum
+from dnas.core.operator import Operator, OperatorCounts, Pricing, joined
 from dnas.core.picture import Picture
 from dnas.core.sample import Sample
-from dnas.errors import ArchitectureError
-
-#: cost name -> choice name -> (D, K) table of the cost of each option.
-OptionCosts = Mapping[str, Mapping[str, Sequence[Sequence[float]]]]
+from dnas.errors import ArchitectureError, CostError
 
 
 class SuperNet(nn.Module, ABC):
@@ -44,7 +48,8 @@ class SuperNet(nn.Module, ABC):
     2. implements ``forward(*inputs, sample)``, which reads ``sample[choice]`` and must give, for a
        one-hot sample, what the built architecture gives;
     3. states what things cost: ``option_costs`` (and ``fixed_costs``) when costs add up over
-       decisions, or its own ``expected_cost`` when they do not;
+       decisions, or its own ``cost_terms`` when they do not; for measured costs, what they run:
+       ``option_operators`` (and ``fixed_operators``), or its own ``operator_terms``;
     4. implements ``build(architecture, inherit_weights)``;
     5. where different decisions can give the same network, implements ``canonical`` (and ``trim``
        where some decisions have no effect).
@@ -80,6 +85,55 @@ class SuperNet(nn.Module, ABC):
     def fixed_costs(self) -> Mapping[str, float]:
         """Costs of what every architecture has, by cost name."""
         return {}
+
+    def cost_terms(self, sample: Sample) -> dict[str, Tensor]:
+        """Costs by name, each ``(B,)`` (``(1,)`` for a shared sample), differentiable.
+
+        Adds up the weighted ``option_costs``, the ``fixed_costs`` and the costs of nested
+        supernets. Override when costs of decisions depend on each other, for example where one
+        decision says whether a nested supernet is there at all.
+        """
+        totals: dict[str, Tensor] = {}
+        first = _reference(sample)
+
+        def add(cost: str, value: Tensor) -> None:
+            totals[cost] = totals[cost] + value if cost in totals else value
+
+        for child in self.nested():
+            for cost, value in child.cost_terms(sample).items():
+                add(cost, value)
+        for cost, tables in self.option_costs().items():
+            for name, table in tables.items():
+                choice = self.choices[name]
+                numbers = self._tables(cost, choice, table).to(first.dtype)
+                add(cost, (sample[choice] * numbers).sum(dim=(1, 2)))
+        for cost, fixed in self.fixed_costs().items():
+            add(cost, first.new_full((sample.batch_size,), float(fixed)))
+        return totals
+
+    def option_operators(self) -> OptionOperators:
+        """What each option makes the built model run: choice name -> ``(D, K)`` operators.
+
+        Says what a measured cost is the sum of, as ``option_costs`` says what others are.
+        """
+        return {}
+
+    def fixed_operators(self) -> Sequence[Operator]:
+        """What every built model runs, as often as it stands here."""
+        return ()
+
+    def operator_terms(self, sample: Sample) -> OperatorCounts:
+        """How often each operator runs in a forward pass of the built model, expected.
+
+        Joins ``option_operators``, ``fixed_operators`` and those of nested supernets. Override
+        where runs depend on several decisions; like costs they must be exact expectations. All
+        operators of the space are listed under every sample, so that they can be measured.
+        """
+        reference = _reference(sample)
+        nested = [child.operator_terms(sample) for child in self.nested()]
+        options = option_counts(self.choices, sample, self.option_operators())
+        fixed = fixed_counts(self.fixed_operators(), reference)
+        return joined([*nested, *options, fixed], reference)
 
     def trim(self, architecture: Architecture) -> Architecture:
         """Drop the decisions that have no effect in ``architecture``.
@@ -258,28 +312,46 @@ class SuperNet(nn.Module, ABC):
     def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
         """Costs by name, each ``(B,)`` (``(1,)`` for a shared sample), differentiable (equation 4).
 
-        Adds up the weighted ``option_costs``, the ``fixed_costs`` and the costs of nested
-        supernets. Override when costs of decisions depend on each other, for example where one
-        decision says whether a nested supernet is there at all.
+        Those of ``cost_terms``, and those that operators were priced for with ``price``.
         """
-        totals: dict[str, Tensor] = {}
-        batch = sample.batch_size
-        first = next(iter(sample.weights.values()), torch.ones(1))
+        costs = self.cost_terms(sample)
+        if self._pricings:
+            counts = self.operator_terms(sample)
+            for pricing in self._pricings.values():
+                costs[pricing.name] = pricing(counts)
+        return costs
 
-        def add(cost: str, value: Tensor) -> None:
-            totals[cost] = totals[cost] + value if cost in totals else value
+    def operators(self) -> tuple[Operator, ...]:
+        """The distinct operators of this space, sorted.
 
-        for child in self.nested():
-            for cost, value in child.expected_cost(sample).items():
-                add(cost, value)
-        for cost, tables in self.option_costs().items():
-            for name, table in tables.items():
-                choice = self.choices[name]
-                numbers = self._cost_table(cost, choice, table).to(first.dtype)
-                add(cost, (sample[choice] * numbers).sum(dim=(1, 2)))
-        for cost, fixed in self.fixed_costs().items():
-            add(cost, first.new_full((batch,), float(fixed)))
-        return totals
+        Raises:
+            CostError: Nobody said what this supernet runs.
+        """
+        with torch.no_grad():
+            found = self.operator_terms(self.probability_sample()).operators
+        if not found:
+            raise CostError(
+                f"{type(self).__name__} does not say which operators its options run, so it has "
+                "no measured costs; implement option_operators and fixed_operators (or "
+                "operator_terms)"
+            )
+        return tuple(sorted(set(found)))
+
+    def price(self, cost: str, prices: Callable[[Operator], float]) -> None:
+        """Give this supernet a cost by the prices of the operators that a built model runs.
+
+        From then on ``expected_cost`` and ``cost`` have it too. A cost of that name is replaced.
+
+        Args:
+            cost: Its name, such as ``"latency"``.
+            prices: Operator -> price of one run; raises ``CostError`` where it has none.
+
+        Raises:
+            CostError: There is no price for an operator, or nobody said what this supernet runs.
+        """
+        for operator in self.operators():
+            prices(operator)
+        self._pricings[cost] = Pricing(cost, prices)
 
     def cost(self, architecture: Mapping[str, Option]) -> dict[str, float]:
         """Exact costs of one architecture: ``expected_cost`` at its one-hot sample, in float64."""
@@ -304,26 +376,15 @@ class SuperNet(nn.Module, ABC):
 
     # ---------------------------------------------------------------- private
 
-    def _cost_table(self, cost: str, choice: Choice, table: Sequence[Sequence[float]]) -> Tensor:
-        """``table`` in float64 where theta is, 0 where there is no option.
+    @property
+    def _pricings(self) -> dict[str, Pricing]:
+        found: dict[str, Pricing] = self.__dict__.setdefault("_priced", {})
+        return found
 
-        Kept while ``option_costs`` says the same: copying it to a GPU makes the host wait.
-        """
-        said = tuple(map(tuple, table))
-        tables: dict[tuple[str, str], tuple[Any, Tensor]]
-        tables = self.__dict__.setdefault("_cost_tables", {})
-        kept = tables.get((cost, choice.name))
-        if kept is not None and kept[0] == said and kept[1].device == choice.theta.device:
-            return kept[1]
-        numbers = torch.tensor(said, dtype=torch.float64, device=choice.theta.device)
-        if numbers.shape != choice.theta.shape:
-            raise ArchitectureError(
-                f"option_costs()[{cost!r}][{choice.name!r}] has shape {tuple(numbers.shape)}, "
-                f"but the choice has {tuple(choice.theta.shape)} (decisions, options)"
-            )
-        numbers = numbers.masked_fill(~choice.valid, 0.0)
-        tables[cost, choice.name] = said, numbers
-        return numbers
+    @property
+    def _tables(self) -> CostTables:
+        found: CostTables = self.__dict__.setdefault("_cost_tables", CostTables())
+        return found
 
     def _complete(self, architecture: Mapping[str, Option]) -> tuple[Architecture, Architecture]:
         """``architecture`` with every decision filled in, and trimmed."""
@@ -363,3 +424,8 @@ class SuperNet(nn.Module, ABC):
             column_title=choice.column_title,
             row_notes=choice.row_notes,
         )
+
+
+def _reference(sample: Sample) -> Tensor:
+    """``(B, ...)`` weights: batch size, dtype and device of costs under ``sample``."""
+    return next(iter(sample.weights.values()), torch.ones(1))
