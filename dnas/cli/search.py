@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from dnas.cli.baselines import extremes
 from dnas.cli.cost_flags import as_words, named_amounts
 from dnas.cli.flags import (
     ConfigFlags,
@@ -125,6 +126,9 @@ class SearchFlags:
     """Also train the most likely architecture."""
     num_random_archs: int = -1
     """Random architectures of the same space to train as a baseline; -1: as many as sampled."""
+    sample_extremes: bool = False
+    """Also train the smallest and the largest architecture of the space, by the first target's cost
+    or else --cost: they show what there is to choose between."""
     validate: bool = True
     """Validate the supernet and its most likely architecture at each phase end."""
     save_supernet_weights: bool = False
@@ -233,6 +237,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
     assert flags.cost is not None, "parse_search names every cost"
+    targets = flags.targets(flags.cost)
 
     def training(split: str, batch_size: int, flag: str) -> Loader:
         return data.loader(
@@ -290,7 +295,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         cost_coef=flags.cost_coef,
         cost_multiplier=flags.cost_multiplier,
         cost_metric=flags.cost,
-        cost_target=flags.targets(flags.cost) or None,
+        cost_target=targets or None,
         cost_dual_rate=flags.cost_dual_rate,
         cost_at_most=flags.cost_at_most,
         sampling_mode=flags.sampling_mode,
@@ -318,8 +323,9 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         return {}
     if flags.save_supernet_weights:
         save_supernet(folder, super_net, of_job)
+    baseline = extremes(super_net, next(iter(targets), flags.cost)) if flags.sample_extremes else []
     files = write_architectures(
-        result.architectures,
+        [*result.architectures, *baseline],
         folder,
         space,
         flags.search_space,
