@@ -41,7 +41,11 @@ def file_name(*parts: str) -> str:
 
 
 def highest_shown(losses: np.ndarray) -> float:
-    """The largest loss on the axis: three times the spread of the better three quarters."""
+    """The largest loss on the axis: three times the spread of the better three quarters.
+
+    Args:
+        losses: Lower is better.
+    """
     if len(losses) < 4:
         return float("inf")
     low, third_quartile = losses.min(), np.quantile(losses, 0.75)

@@ -504,7 +504,8 @@ def test_choices_are_read_back(judged: Callable[..., list[Job]], tmp_path: Path)
     assert read_choice(run) == choice
     assert choice.chosen[0].origin == "most_likely"
     assert str(choice) == (
-        "by validation logloss among 2 architectures: sampled/0000 (logloss 0.1); runner-up "
+        "by validation logloss (lower is better) among 2 architectures: sampled/0000 "
+        "(logloss 0.1); runner-up "
         "sampled/0001 (0.2); 1 sampled jobs have no value and took no part"
     )
 
