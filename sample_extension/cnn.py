@@ -103,7 +103,8 @@ class ConvSuperNet(SuperNet):
             f"stage{number}": OPERATORS if stage.stride == 1 else (*OPERATORS[:-1], None)
             for number, stage in enumerate(self.plan, start=1)
         }
-        self.choice = Choice("operator", options, columns=OPERATORS, row_title="stage")
+        titles = {"row_title": "stage", "column_title": "operator"}
+        self.choice = Choice("operator", options, columns=OPERATORS, **titles)
         self.stem, self.head = self.first.module(), self._head()
         self.stages: Sequence[nn.ModuleDict] = nn.ModuleList(  # type: ignore[assignment]
             nn.ModuleDict({name: stage.module(name) for name in row if name is not None})
