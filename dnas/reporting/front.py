@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dnas.quality import Quality
-from dnas.reporting.drawing import COLORS, highest_shown, new_figure
+from dnas.reporting.drawing import COLORS, highest_shown, new_figure, scale_costs
 from dnas.reporting.frames import cost_label
 from dnas.reporting.judging import by_loss, losses_of, quality_of
 from dnas.reporting.pareto import pareto_front
 from dnas.reporting.statistics import diverged_rows
-from dnas.reporting.text import compact, shorten
+from dnas.reporting.text import shorten
 
 #: origin: (label, marker, colour, size)
 _STYLES: dict[str, tuple[str, str, str, float]] = {
@@ -28,8 +28,9 @@ _STYLES: dict[str, tuple[str, str, str, float]] = {
     "largest": ("largest", ">", COLORS[5], 60),
 }
 _OTHER = ("other", "s", COLORS[2], 36)
-_LOG_RANGE = 10.0
 _MOST_NAMED = 8
+#: Names nearer to each other than this, in widths and heights of the picture, would overlap.
+_NAME_ROOM = (0.16, 0.035)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def draw_front(numbers: Front, title: str) -> Figure:
     """Draw all rows and the front; the cost axis is logarithmic when costs differ tenfold.
 
     Rows far worse than the others (a learning rate that was too high) are drawn as triangles on
-    the edge and counted in the legend, so that they do not flatten the rest.
+    the edge, be they on the front or not, and counted in the legend, so that they do not flatten
+    the rest.
 
     Args:
         numbers: As from :func:`front_numbers`.
@@ -104,14 +106,11 @@ def draw_front(numbers: Front, title: str) -> Figure:
             zorder=3, clip_on=False,
         )  # fmt: skip
     x = front[numbers.cost].to_numpy(np.float64)
-    y = quality.signed(losses_of(front).to_numpy(np.float64))
+    y = quality.signed(np.minimum(losses_of(front).to_numpy(np.float64), top))
     axes.step(
         x, y, where="post", color="black", linewidth=1.2, zorder=2, label="Pareto front (job ids)"
     )
-    if len(costs) and costs.min() > 0 and costs.max() > _LOG_RANGE * costs.min():
-        axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    scale_costs(axes, "x", costs)
     axes.margins(x=0.08, y=0.08)
     _name_points(axes, x, y, front)
     corner, height, anchor = ("↖", 0.985, "top") if quality.maximize else ("↙", 0.015, "bottom")
@@ -129,13 +128,22 @@ def draw_front(numbers: Front, title: str) -> Figure:
     return figure
 
 
-def _name_points(axes: object, x: np.ndarray, y: np.ndarray, front: pd.DataFrame) -> None:
-    """Write job names beside front points, evenly chosen when there are many."""
+def _name_points(axes: Axes, x: np.ndarray, y: np.ndarray, front: pd.DataFrame) -> None:
+    """Write job names beside front points, the best first; where there is no room, none."""
     if not len(x):
         return
-    every = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_NAMED)).round().astype(int))
-    for i in every:
-        axes.annotate(  # type: ignore[attr-defined]
-            shorten(str(front["job"].iloc[i]), 24), (x[i], y[i]), xytext=(5, 6),
-            textcoords="offset points", fontsize=7.5, zorder=4,
+    axes.autoscale_view()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    places = to_axes.transform(np.column_stack([x, y]))  # (n, 2)
+    named: list[int] = []
+    for i in reversed(range(len(x))):
+        near = (np.abs(places[named] - places[i]) < _NAME_ROOM).all(axis=1)
+        if len(named) == _MOST_NAMED or near.any():
+            continue
+        named.append(i)
+        # Names are beside their points, to the left where the picture ends.
+        right = places[i, 0] > 1 - _NAME_ROOM[0]
+        axes.annotate(
+            shorten(str(front["job"].iloc[i]), 24), (x[i], y[i]), ha="right" if right else "left",
+            xytext=(-5 if right else 5, 6), textcoords="offset points", fontsize=7.5, zorder=4,
         )  # fmt: skip

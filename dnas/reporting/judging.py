@@ -39,6 +39,8 @@ def quality_of(frame: pd.DataFrame) -> Quality:
 def rows_of_one_quality(frame: pd.DataFrame, by: pd.DataFrame) -> pd.DataFrame:
     """The rows judged by what most rows of ``by`` are judged by (of equals, the first).
 
+    A row that does not say what it is judged by is never among them.
+
     Args:
         frame: As from ``results_frame``.
         by: Those of its rows that decide; all do if there are none.
@@ -46,7 +48,7 @@ def rows_of_one_quality(frame: pd.DataFrame, by: pd.DataFrame) -> pd.DataFrame:
     selections = _selections(frame)
     known = selections[by.index].dropna()
     counts = (selections.dropna() if known.empty else known).value_counts(sort=False)
-    return frame[selections == counts.idxmax()] if len(counts) else frame
+    return frame[selections == counts.idxmax()] if len(counts) else frame[selections.notna()]
 
 
 def losses_of(frame: pd.DataFrame) -> pd.Series:

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dnas.reporting.bootstrap import Floats, Interval, bca_interval, resamples
-from dnas.reporting.drawing import COLORS, new_figure
+from dnas.reporting.drawing import COLORS, new_figure, scale_costs
 from dnas.reporting.frames import LATENCY, MEASURED_LATENCY, mapping, number
 from dnas.reporting.rank_correlation import kendall_tau_b, spearman
 from dnas.reporting.records import SUCCEEDED, RunRecords
@@ -33,7 +33,6 @@ _COLUMNS = [
     "canonical_id", "architecture_id", "job", *SETTING, "predicted_us", "error_us",
     "measured_us", "spread_us", "measurements",
 ]  # fmt: skip
-_LOG_RANGE = 10.0
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,15 @@ def latency_lines(agreements: Sequence[Agreement]) -> list[str]:
         if found.count < FEWEST:
             lines.append(f"{head}, too few to say how well they agree")
             continue
-        lines.append(
-            f"{head}, Kendall's τ-b {_with_interval(found.kendall)}, "
-            f"Spearman's ρ {_with_interval(found.spearman)}"
-        )
-        line = f"    median error {found.relative_error:.1%}, predicted / measured {found.bias:.3g}"
         if found.with_error:
-            line += f"; {found.inside} of {found.with_error} inside predicted ± error"
-        lines.append(line)
+            head += f", {found.inside} of {found.with_error} inside predicted ± error"
+        lines += [
+            head,
+            f"    Kendall's τ-b {_with_interval(found.kendall)}, "
+            f"Spearman's ρ {_with_interval(found.spearman)}",
+            f"    median error {found.relative_error:.1%}, "
+            f"median of predicted / measured {found.bias:.3g}",
+        ]
     return lines
 
 
@@ -149,12 +149,12 @@ def draw_latency(table: pd.DataFrame, title: str) -> Figure:
             label=f"{shorten(setting, 60) or 'architectures'} ({len(rows)})",
         )  # fmt: skip
     shown = pd.concat([rows for _, rows in settings])[["predicted_us", "measured_us"]]
-    low, high = (float(of(shown.to_numpy(np.float64))) for of in (np.min, np.max))
+    values = shown.to_numpy(np.float64).ravel()
+    low, high = float(values.min()), float(values.max())
     ends = (low, high) if high > low else (0.9 * low, 1.1 * high)
     axes.plot(ends, ends, color="black", linewidth=1.0, zorder=1, label="predicted = measured")
-    if high > _LOG_RANGE * low:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+    scale_costs(axes, "x", values)
+    scale_costs(axes, "y", values)
     axes.set_xlabel("predicted latency (µs a forward pass)")
     axes.set_ylabel("measured latency (µs a forward pass)")
     axes.grid(alpha=0.25)
@@ -167,15 +167,17 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows that have both numbers, by setting, each with its name for people."""
     both = table[table[["predicted_us", "measured_us"]].notna().all(axis=1)]
     return [
-        (_setting_name(*setting), rows)
-        for setting, rows in both.groupby(SETTING, sort=False, dropna=False)
+        (_setting_name(rows.iloc[0]), rows)
+        for _, rows in both.groupby(SETTING, sort=False, dropna=False)
     ]
 
 
-def _setting_name(device: str, rows: float, threads: float) -> str:
-    counts = ((rows, "row"), (threads, "thread"))
-    parts = [plural(int(count), noun) for count, noun in counts if math.isfinite(count)]
-    return ", ".join([device, *parts] if device else parts)
+def _setting_name(row: pd.Series) -> str:
+    parts = [str(row["device"])] if row["device"] else []
+    for name in ("rows", "threads"):
+        if math.isfinite(row[name]):
+            parts.append(plural(int(row[name]), name.removesuffix("s")))
+    return ", ".join(parts)
 
 
 def _positive(value: object) -> float:
@@ -220,7 +222,7 @@ def _correlation(function: Callable[..., Floats], predicted: Floats, measured: F
 
 
 def _with_interval(found: Interval) -> str:
-    text = f"{found.value:.2f}"
+    text = f"{found.value:.2f}" if math.isfinite(found.value) else "-"
     if math.isfinite(found.low):
         text += f" [{found.low:.2f}, {found.high:.2f}]"
     return text

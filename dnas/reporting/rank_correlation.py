@@ -1,8 +1,8 @@
 """Do scores order architectures as their training from scratch does? Correlations and choices.
 
 Letters: n subnets, x_i the score of subnet i (a loss with shared weights), y_i its ground truth (a
-loss when trained from scratch). Both are losses: lower is better, and a good score has a positive
-correlation.
+loss when trained from scratch). Both are the same metric, so that a good score has a positive
+correlation; in choices lower is better (give a metric to be large with its sign reversed).
 
 Every correlation takes ``weights``: how often each subnet counts, as whole numbers of shape
 ``(..., n)``. A bootstrap resample is a vector of such numbers (:mod:`dnas.reporting.bootstrap`), so

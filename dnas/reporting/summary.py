@@ -102,9 +102,14 @@ def _head(findings: Findings, usable: int) -> list[str]:
         lines.append(
             f"{kind + ' jobs':<14}{len(jobs)}" + (": " + ", ".join(counts) if jobs else "")
         )
+    quality = quality_of(frame)
+    other = []
+    if findings.other_quality:
+        who = plural(findings.other_quality, "training")
+        other = [f"{'':<14}{who} not judged by {quality.words}: in results.csv only"]
     if frame.empty:
         lines.append("no architecture has been trained to an end yet, so there is no table of them")
-        return lines
+        return lines + other
     best = best_trainings(frame)
     counts_of = population(best).value_counts()
     others = [f"{counts_of[who]} of them {who}" for who in (RANDOM, GIVEN) if who in counts_of]
@@ -112,14 +117,10 @@ def _head(findings: Findings, usable: int) -> list[str]:
     text = f"{plural(len(frame), 'training')} of {plural(len(best), 'architecture')}"
     text += f" ({', '.join(others)})" if others else ""
     lines.append(f"{'results':<14}{text}, search space {spaces}")
-    quality = quality_of(frame)
     if usable < len(frame):
         why = "loss absurd" if quality == LOGLOSS else f"no finite {quality.words}"
         lines.append(f"{'':<14}{len(frame) - usable} diverged ({why}) and left out below")
-    if findings.other_quality:
-        who = plural(findings.other_quality, "training")
-        lines.append(f"{'':<14}{who} not judged by {quality.words}: in results.csv only")
-    return lines
+    return lines + other
 
 
 def _best(kept: pd.DataFrame, cost: str | None) -> list[str]:
@@ -252,7 +253,7 @@ def _comparison(found: Comparison, cost: str | None, suffix: str) -> list[str]:
     table.append(difference)
     error = found.standard_error
     k = min(found.searched.count, found.random.count)
-    detail = f"  standard error of the mean's {error:.5f}; " if np.isfinite(error) else "  "
+    detail = f"  standard error of the mean's {fixed(error)}; " if np.isfinite(error) else "  "
     if found.searched.count != found.random.count:
         detail += f"best of {k} each {signed(found.best_difference):+.5f}; "
     lines = [
@@ -344,8 +345,8 @@ def _files(findings: Findings) -> list[str]:
     texts = [name for name in findings.files if not name.endswith((".csv", ".png"))]
     where = shorten(str(findings.records.folder.path), 60)
     lines = [f"in {where}:"]
-    shown = ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
-    return [
-        *lines,
-        f"  {shown}" + (f", figures/ ({plural(len(figures), 'picture')})" if figures else ""),
-    ]
+    shown = "  " + ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
+    pictures = f"figures/ ({plural(len(figures), 'picture')})" if figures else ""
+    if len(f"{shown}, {pictures}") > MOST_COLUMNS:
+        return [*lines, shown, f"  {pictures}"]
+    return [*lines, f"{shown}, {pictures}" if pictures else shown]

@@ -452,6 +452,10 @@ def test_the_results_say_by_what_they_are_judged(
     choice = choose(run, jobs, 1)
     assert (choice.metric, choice.maximize) == ("auc", True)
     assert [(c.canonical_id, c.value) for c in choice.chosen] == [("B", 0.7)]
+    # A program that says nothing is taken by its only metric.
+    errors = ({"validation": {"rmse": value, "rows": 10}} for value in (0.4, 0.3))
+    choice = choose(run, judged(*zip("AB", errors, strict=True)), 1)
+    assert (choice.metric, choice.maximize, choice.chosen[0].value) == ("rmse", False, 0.3)
 
 
 def test_what_was_trained_for_comparison_takes_no_part_beside_what_was_searched(
