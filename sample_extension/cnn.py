@@ -6,7 +6,6 @@ over all places.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from dnas.data import TensorData
 from dnas.errors import ConfigError
 from sample_extension.data import ImageData, Images, read_images
 
-#: What a stage may be; skip, which is nothing, only where it changes neither channels nor size.
+#: What a stage may be; a skip, which is nothing, only where it changes neither channels nor size.
 OPERATORS = ("conv5", "conv3", "separable3", "pool", "skip")
 
 
@@ -37,52 +36,47 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution without bias, a norm and ReLU; ``size`` is height and width of the output."""
+    """A convolution, a norm and ReLU; of height and width at its output. With a pool it is applied
+    to means over 3 x 3 places, and the stride is that of the pool."""
 
     inputs: int
     outputs: int
     kernel: int
-    size: tuple[int, int]
+    height: int
+    width: int
     stride: int = 1
     groups: int = 1
+    pool: int = 0
 
     def costs(self) -> dict[str, int]:
         """FLOPs of an image (2 x MACs), and parameters."""
         weights = self.kernel**2 * self.inputs // self.groups * self.outputs
-        flops = 2 * weights * self.size[0] * self.size[1]
+        flops = 2 * weights * self.height * self.width
         return {"flops": flops, "params": weights + 2 * self.outputs}
 
     def module(self) -> nn.Module:
         """The norm is over one image: what comes of a row must depend on that row alone."""
-        i, o, k, s, g = self.inputs, self.outputs, self.kernel, self.stride, self.groups
+        i, o, k, g = self.inputs, self.outputs, self.kernel, self.groups
+        s = 1 if self.pool else self.stride
         conv = nn.Conv2d(i, o, k, stride=s, padding=k // 2, groups=g, bias=False)
-        return nn.Sequential(conv, nn.GroupNorm(1, self.outputs), nn.ReLU())
+        pool = [nn.AvgPool2d(3, self.stride, padding=1)] if self.pool else []
+        return nn.Sequential(*pool, conv, nn.GroupNorm(1, o), nn.ReLU())
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What all operators of a stage have in common; ``size`` as in Conv."""
+def operators(i: int, o: int, h: int, w: int, stride: int) -> dict[str, list[Conv]]:
+    """What a stage from i to o channels may be, of h x w places at its output."""
+    found = {
+        "conv5": [Conv(i, o, 5, h, w, stride)],
+        "conv3": [Conv(i, o, 3, h, w, stride)],
+        "separable3": [Conv(i, i, 3, h, w, stride, groups=i), Conv(i, o, 1, h, w)],
+        "pool": [Conv(i, o, 1, h, w, stride, pool=1)],
+    }
+    return found | ({"skip": []} if stride == 1 else {})
 
-    inputs: int
-    outputs: int
-    size: tuple[int, int]
-    stride: int
 
-    def convs(self, operator: str) -> list[Conv]:
-        """The convolutions of an operator, in their order."""
-        i, o, size, stride = self.inputs, self.outputs, self.size, self.stride
-        return {
-            "conv5": [Conv(i, o, 5, size, stride)],
-            "conv3": [Conv(i, o, 3, size, stride)],
-            "separable3": [Conv(i, i, 3, size, stride, groups=i), Conv(i, o, 1, size)],
-            "pool": [Conv(i, o, 1, size)],
-            "skip": [],
-        }[operator]
-
-    def module(self, operator: str) -> nn.Module:
-        """The operator, freshly initialised."""
-        pool = [nn.AvgPool2d(3, self.stride, padding=1)] if operator == "pool" else []
-        return nn.Sequential(*pool, *(conv.module() for conv in self.convs(operator)))
+def chain(convs: Sequence[Conv]) -> nn.Sequential:
+    """One after the other, freshly initialised."""
+    return nn.Sequential(*(conv.module() for conv in convs))
 
 
 class ConvSuperNet(SuperNet):
@@ -90,25 +84,25 @@ class ConvSuperNet(SuperNet):
 
     def __init__(self, config: NetworkConfig, images: Images) -> None:
         super().__init__()
-        width, size = config.widths[0], (images.height, images.width)
-        self.first = Conv(images.channels, width, 3, size)
-        self.plan: list[Stage] = []
-        for outputs in config.widths:
-            stride = 1 if outputs == width else 2
-            size = ((size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1)
-            self.plan.append(Stage(width, outputs, size, stride))
-            width = outputs
-        self.last = width, images.classes
+        channels, h, w = config.widths[0], images.height, images.width
+        self.first = Conv(images.channels, channels, 3, h, w)
+        self.plan: list[dict[str, list[Conv]]] = []
+        for width in config.widths:
+            stride = 1 if width == channels else 2
+            h, w = (h - 1) // stride + 1, (w - 1) // stride + 1
+            self.plan.append(operators(channels, width, h, w, stride))
+            channels = width
+        self.last = channels, images.classes
         options = {
-            f"stage{number}": OPERATORS if stage.stride == 1 else (*OPERATORS[:-1], None)
+            f"stage{number}": [name if name in stage else None for name in OPERATORS]
             for number, stage in enumerate(self.plan, start=1)
         }
         titles = {"row_title": "stage", "column_title": "operator"}
         self.choice = Choice("operator", options, columns=OPERATORS, **titles)
         self.stem, self.head = self.first.module(), self._head()
         self.stages: Sequence[nn.ModuleDict] = nn.ModuleList(  # type: ignore[assignment]
-            nn.ModuleDict({name: stage.module(name) for name in row if name is not None})
-            for stage, row in zip(self.plan, options.values(), strict=True)
+            nn.ModuleDict({name: chain(convs) for name, convs in stage.items()})
+            for stage in self.plan
         )
 
     def _head(self) -> nn.Module:
@@ -129,9 +123,9 @@ class ConvSuperNet(SuperNet):
 
     def option_costs(self) -> dict[str, dict[str, list[list[float]]]]:
         """Of every operator in every stage."""
-        convs = [[stage.convs(name) for name in OPERATORS] for stage in self.plan]
+        table = [[stage.get(name, []) for name in OPERATORS] for stage in self.plan]
         return {
-            cost: {"operator": [[sum(c.costs()[cost] for c in o) for o in row] for row in convs]}
+            cost: {"operator": [[sum(c.costs()[cost] for c in o) for o in row] for row in table]}
             for cost in self.first.costs()
         }
 
@@ -144,17 +138,17 @@ class ConvSuperNet(SuperNet):
     def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> nn.Sequential:
         """The plain network of an architecture."""
         names = [str(self.validate(architecture)[key]) for key in self.choice.keys]
+        fresh = [chain(stage[name]) for stage, name in zip(self.plan, names, strict=True)]
+        model = nn.Sequential(self.first.module(), *fresh, self._head())
         if inherit_weights:
-            parts = [stage[name] for stage, name in zip(self.stages, names, strict=True)]
-            return copy.deepcopy(nn.Sequential(self.stem, *parts, self.head))
-        fresh = [stage.module(name) for stage, name in zip(self.plan, names, strict=True)]
-        return nn.Sequential(self.first.module(), *fresh, self._head())
+            own = [stage[name] for stage, name in zip(self.stages, names, strict=True)]
+            model.load_state_dict(nn.Sequential(self.stem, *own, self.head).state_dict())
+        return model
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Skips last among neighbours of one shape: where they are makes no other network."""
         found = dict(architecture)
-        rows = range(len(self.plan))
-        for _, run in itertools.groupby(rows, lambda row: self.plan[row]):
+        for _, run in itertools.groupby(range(len(self.plan)), self.plan.__getitem__):
             keys = [self.choice.keys[row] for row in run]
             names = sorted((found[key] for key in keys), key=lambda name: name == "skip")
             found.update(zip(keys, names, strict=True))
