@@ -49,7 +49,7 @@ def test_errors_say_where_and_what(here: Path) -> None:
     for name in ("no_such_module:SPACE", "no_such_module.part:SPACE"):
         with pytest.raises(ConfigError, match=f"No module named 'no_such_module'.*{here}"):
             find_space(name)
-    with pytest.raises(ConfigError, match="No module named 'no_such_package'$"):
+    with pytest.raises(ConfigError, match=r"No module named 'no_such_package'$"):
         find_space("needs_more:SPACE")
 
 

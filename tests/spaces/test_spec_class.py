@@ -48,12 +48,12 @@ def test_what_json_does_not_keep_is_refused_when_it_is_written() -> None:
 
     with pytest.raises(ConfigError, match=r"Lists.spec_class: use numbers, strings and tuples"):
         Lists().spec_to_json(ListSpec(["a"]))
-    with pytest.raises(ConfigError, match="or write spec_to_json and spec_from_json: .*set"):
+    with pytest.raises(ConfigError, match=r"or write spec_to_json and spec_from_json: .*set"):
         Space().spec_to_json(Spec({1}))  # type: ignore[arg-type]
 
 
 def test_a_spec_of_other_fields_is_refused() -> None:
-    with pytest.raises(ArchitectureError, match="does not fit search space 'toy': .*'depth'"):
+    with pytest.raises(ArchitectureError, match=r"does not fit search space 'toy': .*'depth'"):
         Space().spec_from_json({"shape": [1], "depth": 3})
 
 
