@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dnas import CLASSES, Architecture, Choice, Sample, SearchSpace, SuperNet
+from dnas import CLASSES, Architecture, Choice, Operator, Sample, SearchSpace, SuperNet
+from dnas.costs import OperatorKind, register_operator
 from dnas.data import TensorData
 from dnas.errors import ConfigError
 from sample_extension.data import ImageData, Images, read_images
@@ -61,6 +62,22 @@ class Conv:
         conv = nn.Conv2d(i, o, k, stride=s, padding=k // 2, groups=g, bias=False)
         pool = [nn.AvgPool2d(3, self.stride, padding=1)] if self.pool else []
         return nn.Sequential(*pool, conv, nn.GroupNorm(1, o), nn.ReLU())
+
+
+def _module(
+    inputs: int, outputs: int, kernel: int, height: int, width: int,
+    stride: int = 1, groups: int = 1, pool: int = 0,
+) -> nn.Module:  # fmt: skip
+    return Conv(inputs, outputs, kernel, height, width, stride, groups, pool).module()
+
+
+def _images(rows: int, generator: torch.Generator, /, **sizes: int) -> tuple[Tensor]:
+    height, width = (sizes[name] * sizes["stride"] for name in ("height", "width"))
+    return (torch.randn(rows, sizes["inputs"], height, width, generator=generator),)
+
+
+#: For measured costs: `dnas profile sample_extension.cnn:SPACE` runs each Conv of the space.
+register_operator(OperatorKind("sample_conv", make=_module, inputs=_images))
 
 
 def operators(i: int, o: int, h: int, w: int, stride: int) -> dict[str, list[Conv]]:
@@ -134,6 +151,18 @@ class ConvSuperNet(SuperNet):
         stem, (features, classes) = self.first.costs(), self.last
         flops = stem["flops"] + 2 * features * classes
         return {"flops": flops, "params": stem["params"] + (features + 1) * classes}
+
+    def option_operators(self) -> dict[str, list[list[list[Operator]]]]:
+        """What each option runs, for measured costs."""
+        table = [[stage.get(name, []) for name in OPERATORS] for stage in self.plan]
+        runs = [[[Operator.of("sample_conv", **asdict(c)) for c in o] for o in r] for r in table]
+        return {"operator": runs}
+
+    def fixed_operators(self) -> list[Operator]:
+        """What every network runs."""
+        inputs, outputs = self.last
+        linear = Operator.of("linear", inputs=inputs, outputs=outputs)
+        return [Operator.of("sample_conv", **asdict(self.first)), linear]
 
     def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> nn.Sequential:
         """The plain network of an architecture."""

@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from dnas.costs import count_flops, find_kind
+from dnas.costs.kinds import completed
 from dnas.errors import ConfigError
 from dnas.testing import check_supernet
 from sample_extension.cnn import SPACE, ConvSuperNet, NetworkConfig
@@ -100,3 +102,20 @@ def test_an_untrained_network_guesses() -> None:
     metrics.update(model(*batch.inputs), batch.labels)
     loss = metrics.compute()["logloss"]
     assert loss == pytest.approx(math.log(10), rel=0.15)
+
+
+def test_what_networks_run_is_what_they_cost() -> None:
+    """Priced by their multiply-adds, operators cost what the space says of FLOPs."""
+    net = make(4, 4, 6)
+    counted = {
+        operator: count_flops(
+            (kind := find_kind(operator)).make(**dict(operator.sizes)),
+            kind.inputs(2, torch.Generator().manual_seed(0), **dict(operator.sizes)),
+            2,
+        )
+        for operator in map(completed, net.operators())
+    }
+    net.price("latency", lambda operator: counted[completed(operator)])
+    for options in (("conv5", "skip", "pool"), ("separable3", "conv3", "conv5")):
+        cost = net.cost(names(*options))
+        assert cost["latency"] == cost["flops"]
