@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dnas.cli.architectures import different_networks
+from dnas.cli.baselines import Baseline
 from dnas.cli.flags import (
     ConfigFlags,
     early_value,
@@ -20,7 +21,6 @@ from dnas.cli.flags import (
     read_config_file,
 )
 from dnas.cli.job import JobFlags, StopRequest, run_job
-from dnas.cli.one_shot import RandomArchitecture
 from dnas.cli.run import guarded
 from dnas.cli.space_flags import parse_space_flags
 from dnas.cli.supernet_files import write_architectures
@@ -79,7 +79,7 @@ def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -
     prior = space.prior(parsed.space, super_net)
     drawn = different_networks(super_net, prior, flags.num_subnets, generator, flag="--num_subnets")
     files = write_architectures(
-        [RandomArchitecture(architecture) for architecture in drawn],
+        [Baseline(architecture) for architecture in drawn],
         folder,
         space,
         flags.search_space,

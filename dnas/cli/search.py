@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from dnas.cli.baselines import extremes
 from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.flags import (
     ConfigFlags,
@@ -128,6 +129,9 @@ class SearchFlags:
     """Also train the most likely architecture."""
     num_random_archs: int = -1
     """Random architectures of the same space to train as a baseline; -1: as many as sampled."""
+    sample_extremes: bool = False
+    """Also train the smallest and the largest architecture of the space, by the first target's cost
+    or else --cost: they show what there is to choose between."""
     validate: bool = True
     """Validate the supernet and its most likely architecture at each phase end."""
     save_supernet_weights: bool = False
@@ -324,8 +328,9 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         return {}
     if flags.save_supernet_weights:
         save_supernet(folder, super_net, of_job)
+    baseline = extremes(super_net, flags.cost) if flags.sample_extremes else []
     files = write_architectures(
-        result.architectures,
+        [*result.architectures, *baseline],
         folder,
         space,
         flags.search_space,

@@ -153,7 +153,7 @@ def test_two_spaces_of_one_name_are_refused():
         register(other)
     for name, message in (
         ("emb", "'emb' is unknown; known are .*emb_dim"),
-        ("supernets:NOPE", "cannot be imported"),
+        ("supernets:NOPE", "has no .NOPE."),
         ("no_such_module:X", "cannot be imported"),
         ("supernets:DLRMSpace", "is a .*, not a SearchSpace"),
     ):
