@@ -7,15 +7,10 @@ import math
 import torch
 
 from dnas.core import Sample, SuperNet
-from dnas.core.sampling import below
 from dnas.costs import count_flops, count_params
 from dnas.testing.contracts.given import ROWS, MakeBatch, MakeSuperNet, inputs_of, perturbed
-from dnas.testing.contracts.walking import (
-    BRUTE_FORCE_LIMIT,
-    all_architectures,
-    combinations,
-    covering,
-)
+from dnas.testing.contracts.means import check_mean, soft_in_float64
+from dnas.testing.contracts.walking import covering
 
 
 def check_costs_are_exact(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
@@ -25,7 +20,7 @@ def check_costs_are_exact(make_supernet: MakeSuperNet, make_batch: MakeBatch) ->
     for architecture in covering(net):
         cost = net.cost(architecture)
         sample = net.one_hot_sample(architecture, torch.float64)
-        expected = {name: float(value) for name, value in net.expected_cost(sample).items()}
+        expected = _numbers(net, sample)
         assert cost == expected, (
             f"contract 2: cost({architecture}) is {cost}, expected_cost at its one-hot sample is "
             f"{expected}; do not override one without the other"
@@ -50,76 +45,16 @@ def check_expected_cost(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> N
     """Expected cost is the mean over all architectures, and its gradient is right."""
     net = perturbed(make_supernet(), theta=True).double()
     sample = soft_in_float64(net)
-    found = {name: float(value) for name, value in net.expected_cost(sample).items()}
-    assert found, "contract 2: expected_cost gives no cost; state at least params or flops"
-    if combinations(net) <= BRUTE_FORCE_LIMIT:
-        mean = dict.fromkeys(found, 0.0)
-        for probability, architecture in all_architectures(net, sample):
-            for name, value in net.cost(architecture).items():
-                mean[name] += probability * value
-        for name, value in found.items():
-            assert math.isclose(value, mean[name], rel_tol=1e-6, abs_tol=1e-9), (
-                f"contract 3: expected_cost gives {name} = {value}, the mean over all "
-                f"architectures under the same sample is {mean[name]}; {_WHY}"
-            )
-    else:
-        _check_each_decision(net, sample)
+    assert net.expected_cost(sample), (
+        "contract 2: expected_cost gives no cost; state at least params or flops"
+    )
+    check_mean(net, sample, lambda given: _numbers(net, given))
     _check_rows(net)
     _check_cost_gradient(net, sample)
 
 
-_WHY = "a branch may be forgotten, or decisions that depend on each other be treated as independent"
-
-
-def soft_in_float64(net: SuperNet) -> Sample:
-    """A shared soft sample without a gradient."""
-    soft = net.soft_sample(0.7, 1, torch.Generator().manual_seed(5))
-    return Sample({name: weights.detach().double() for name, weights in soft.weights.items()})
-
-
-def _check_each_decision(net: SuperNet, sample: Sample) -> None:
-    """In a large space: fix one decision after the other, each time comparing the mean.
-
-    If at every stage the cost is the mean over the options of the next decision, and in the end
-    that of an architecture, then it was the mean over all architectures in the beginning.
-    """
-    generator = torch.Generator().manual_seed(31)
-    weights = {name: w.clone() for name, w in sample.weights.items()}
-    number, each = 0, math.ceil(sum(len(c.keys) for c in net.choices.values()) / _MOST_COMPARED)
-    for name, choice in net.choices.items():
-        for row, key in enumerate(choice.keys):
-            own = weights[name][0, row].clone()
-            columns = [c for c, option in enumerate(choice.options[row]) if option is not None]
-            taken = columns[below(len(columns), generator)]
-            weights[name][0, row] = torch.eye(len(own), dtype=own.dtype)[taken]
-            number += 1
-            if number % each == 0:
-                _check_mean(net, weights, name, row, own)
-
-
-def _check_mean(
-    net: SuperNet, fixed: dict[str, torch.Tensor], name: str, row: int, own: torch.Tensor
-) -> None:
-    """Under the weights ``own`` of a decision the cost is the mean over its options."""
-    choice = net.choices[name]
-
-    def costs(of_row: torch.Tensor) -> dict[str, float]:
-        changed = fixed[name].clone()
-        changed[0, row] = of_row
-        found = net.expected_cost(Sample({**fixed, name: changed}))
-        return {cost: float(value) for cost, value in found.items()}
-
-    expected = costs(own)
-    mean = dict.fromkeys(expected, 0.0)
-    for column, unit in enumerate(torch.eye(len(own), dtype=own.dtype)):
-        if choice.options[row][column] is not None:
-            for cost, value in costs(unit).items():
-                mean[cost] += float(own[column]) * value
-    for cost, value in expected.items():
-        assert math.isclose(value, mean[cost], rel_tol=1e-6, abs_tol=1e-9), (
-            f"contract 3: expected_cost gives {cost} = {value}, the mean over the options of "
-            f"{choice.keys[row]} under the same sample is {mean[cost]}; {_WHY}"
-        )
+def _numbers(net: SuperNet, sample: Sample) -> dict[str, float]:
+    return {name: float(value) for name, value in net.expected_cost(sample).items()}
 
 
 def _check_rows(net: SuperNet) -> None:
