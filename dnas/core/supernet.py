@@ -30,6 +30,7 @@ from dnas.core.cost_terms import (
     OptionCosts,
     OptionOperators,
     fixed_counts,
+    known_choice,
     option_counts,
 )
 from dnas.core.mixing import calculate_weighted_sum
@@ -104,7 +105,7 @@ class SuperNet(nn.Module, ABC):
                 add(cost, value)
         for cost, tables in self.option_costs().items():
             for name, table in tables.items():
-                choice = self.choices[name]
+                choice = known_choice(self.choices, name, f"option_costs()[{cost!r}]")
                 numbers = self._tables(cost, choice, table).to(first.dtype)
                 add(cost, (sample[choice] * numbers).sum(dim=(1, 2)))
         for cost, fixed in self.fixed_costs().items():

@@ -41,6 +41,7 @@ Check = Callable[[MakeSuperNet, MakeBatch], None]
 #: In the order in which a mistake is best explained.
 ALL_CHECKS: tuple[Check, ...] = (
     check_forward_uses_the_sample,
+    check_forms,
     check_one_hot_equals_built,
     check_rows_may_have_their_own_sample,
     check_built_models,
@@ -51,7 +52,6 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_no_hidden_decisions,
     check_sampling,
     check_samples_come_from_the_generator,
-    check_forms,
     check_state,
     check_everything_moves,
     check_same_seed,

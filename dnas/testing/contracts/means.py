@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from dnas.core.sampling import below
 from dnas.testing.contracts.walking import BRUTE_FORCE_LIMIT, all_architectures, combinations
 
 #: Numbers by name under a shared sample.
-Numbers = Callable[[Sample], Mapping[Hashable, float]]
+Numbers = Callable[[Sample], Mapping[Any, float]]
 
 #: In a large space, decisions that are compared one by one.
 _MOST_COMPARED = 40

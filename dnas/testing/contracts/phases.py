@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,7 @@ _NOTHING = 1e-4
 class _AllCosts(StatelessPenalty):
     """Adds every cost to the loss, so that theta steps see all of expected_cost."""
 
-    def __call__(self, task_loss: Tensor, costs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def __call__(self, task_loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
         return task_loss + sum(torch.log1p(cost).mean() for cost in costs.values())
 
 
