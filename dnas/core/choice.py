@@ -53,7 +53,7 @@ class Choice(nn.Module):
         _check_options(name, options)
         width = max(len(row) for row in options.values())
         table: list[tuple[Option | None, ...]] = []
-        for decision, row in options.items():
+        for row in options.values():
             table.append(tuple(row) + (None,) * (width - len(row)))
         self.name = name
         self.decisions: tuple[str, ...] = tuple(options)

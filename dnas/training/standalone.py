@@ -23,6 +23,7 @@ from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
 from dnas.training.graphs import CudaRecorder, RecordedStep, check_step_mode
 from dnas.training.job_files import JobFiles
+from dnas.training.loss import loss_of
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
 from dnas.training.precision import check_precision, computing_in, for_loss
@@ -248,7 +249,7 @@ class StandaloneTrainer:
         with computing_in(self.precision, self.device):
             outputs = self.model(*batch.inputs)
         outputs = for_loss(outputs, self.precision)
-        loss = self.world.mean(self.task.loss(outputs, batch.labels), share)
+        loss = self.world.mean(loss_of(self.task.loss, outputs, batch.labels), share)
         loss.backward()
         parameters = self.optimizer.parameters()
         self.world.sync_gradients(parameters)

@@ -286,7 +286,9 @@ class NeverTheLast(Gated):
 class DeadDecision(Gated):
     def __init__(self):
         super().__init__()
-        self.function = Choice("function", dict.fromkeys(("outer", "inner", "no"), list(FUNCTIONS)))
+        self.function = Choice(
+            "function", {key: list(FUNCTIONS) for key in ("outer", "inner", "no")}
+        )
 
     def option_costs(self):
         return {name: {"gate": table["gate"]} for name, table in super().option_costs().items()}
