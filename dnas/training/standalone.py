@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dnas.core.schedules import LrLambda, constant
-from dnas.data.batch import Batch
+from dnas.data.batch import Batch, check_batch
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.metrics import NonFiniteError
@@ -243,6 +243,7 @@ class StandaloneTrainer:
 
     def run_one_step(self, batch: Batch) -> Tensor:
         """One step as it is; its loss."""
+        check_batch(batch)
         share = self.world.share(len(batch.labels))
         batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()
