@@ -30,7 +30,16 @@ from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.runs import SAMPLED, JobFolder
-from dnas.spaces import Prepared, SearchSpace, costs_of, find_space, overridden, space_config
+from dnas.spaces import (
+    Prepared,
+    SearchSpace,
+    costs_of,
+    find_space,
+    overridden,
+    prepared_by,
+    space_config,
+    supernet_of,
+)
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
@@ -143,7 +152,7 @@ def run_training(
     """The training itself; gives the fields of the result file."""
     job: JobFlags = parsed.job
     flags: TrainFlags = parsed.training
-    data = space.prepare(parsed.data)
+    data = prepared_by(space, parsed.data)
     found = space.spec_to_json(data.spec)
     if found != dict(record.data_spec):
         raise ArchitectureError(
@@ -233,7 +242,7 @@ def _model(
     weights = Path(flags.warm_start)
     if flags.warm_start == "supernet":
         weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
-    super_net = space.make_supernet(config, data.spec)
+    super_net = supernet_of(space, config, data.spec)
     flag = "--warm_start"
     if flags.space_overrides:  # with which it may be another supernet, that the weights do not fit
         flag = f"--space_overrides {' '.join(flags.space_overrides)} with {flag}"

@@ -1,6 +1,7 @@
 """Search spaces as the scripts see them."""
 
 from dnas.spaces.base import Prepared, SearchSpace
+from dnas.spaces.checks import prepared_by, supernet_of
 from dnas.spaces.files import build_model, load_architecture, make_record, space_config
 from dnas.spaces.overrides import costs_of, overridden
 from dnas.spaces.registry import find_space, known_spaces, register
@@ -15,6 +16,8 @@ __all__ = [
     "load_architecture",
     "make_record",
     "overridden",
+    "prepared_by",
     "register",
     "space_config",
+    "supernet_of",
 ]

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 from dnas.errors import ConfigError
 from dnas.spaces.base import SearchSpace
+from dnas.spaces.checks import check_space
 
 ENTRY_POINT_GROUP = "dnas.search_spaces"
 
@@ -17,8 +18,9 @@ def register(space: SearchSpace) -> SearchSpace:
     """Make ``space`` known under its name; registering the same object again does nothing.
 
     Raises:
-        ConfigError: Another space has that name.
+        ConfigError: Another space has that name, or it lacks what a space needs.
     """
+    check_space(space)
     if _REGISTERED.setdefault(space.name, space) is not space:
         raise ConfigError(f"a search space named {space.name!r} is registered already")
     return space
@@ -38,7 +40,7 @@ def find_space(name: str) -> SearchSpace:
             ``dnas.search_spaces``, or ``package.module:ATTRIBUTE``.
 
     Raises:
-        ConfigError: There is none, or what is there is not a SearchSpace.
+        ConfigError: There is none, or what is there is no usable SearchSpace.
     """
     if name in _REGISTERED:
         return _REGISTERED[name]
@@ -57,6 +59,7 @@ def find_space(name: str) -> SearchSpace:
                 "give package.module:SPACE"
             )
         found = entries[0].load()
-    if not isinstance(found, SearchSpace):
-        raise ConfigError(f"search_space {name!r} is a {type(found).__name__}, not a SearchSpace")
-    return found
+    try:
+        return check_space(found)
+    except ConfigError as error:
+        raise ConfigError(f"search_space {name!r}: {error}") from None

@@ -26,8 +26,8 @@ def loss_of(
     if labels.is_floating_point() and _blurs_rows(outputs.shape, labels.shape):
         raise ConfigError(
             f"the model gives outputs of shape {tuple(outputs.shape)}, but the labels have "
-            f"{tuple(labels.shape)}: a loss would compare every row with every other; give both "
-            "the same shape, for example end forward with .squeeze(1)"
+            f"{tuple(labels.shape)}: a loss would compare rows with the labels of others; give "
+            "both the same shape, for example end forward with .squeeze(1)"
         )
     loss = loss_function(outputs, labels)
     if not isinstance(loss, Tensor) or loss.numel() != 1:

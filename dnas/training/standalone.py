@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dnas.core.schedules import LrLambda, constant
 from dnas.data.batch import Batch, check_batch
-from dnas.data.loader import Loader
+from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
@@ -123,9 +123,9 @@ class StandaloneTrainer:
         self.model = model.to(self.device)
         self.task = task
         self.world = world or World()
-        self.train_loader, self.valid_loader = train_loader, valid_loader
-        self.test_loader = test_loader
-        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(train_loader))
+        self.train_loader, self.valid_loader = as_loader(train_loader), as_loader(valid_loader)
+        self.test_loader = None if test_loader is None else as_loader(test_loader)
+        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(self.train_loader))
         self.lr_lambdas: Sequence[LrLambda] = [lr_lambda or constant()]
         self.update_lr_every_step = update_lr_every_step
         self.clip_grad_norm_value = clip_grad_norm_value

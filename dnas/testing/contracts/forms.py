@@ -76,10 +76,8 @@ def _check_canonical(net: SuperNet, inputs: tuple[Any, ...], architecture: Archi
     )
     # The same network may have its layers under other names, or its inputs in another order: equal
     # weights for equal shapes do away with the former, constant ones with the latter too.
-    assert any(
-        torch.allclose(*(_output(model, inputs, constant) for model in models), atol=1e-5)
-        for constant in (False, True)
-    ), (
+    outputs = [[_output(model, inputs, constant) for model in models] for constant in (False, True)]
+    assert any(torch.allclose(first, second, atol=1e-5) for first, second in outputs), (
         f"contract 6: the canonical form {canonical} of {architecture} computes something else "
         "with the same weights, so it is another network"
     )

@@ -15,6 +15,8 @@ from dnas.core.sampling import below
 BRUTE_FORCE_LIMIT = 2_000
 #: Draws that look for an architecture in which an option has an effect.
 _TRIES = 60
+#: Architectures to look at, also where fewer have every option.
+_FEWEST = 6
 
 
 def combinations(net: SuperNet) -> int:
@@ -68,9 +70,12 @@ def covering(net: SuperNet) -> list[Architecture]:
 
     for pick in (_first_options, _last_options):
         take(net.validate(pick(net.choices)), anyway=True)
-    for _ in range(60 + 30 * len(all_options(net))):
-        take(net.random_architecture(generator), anyway=len(chosen) < 6)
-    for key, option in sorted(all_options(net) - seen, key=str):
+    wanted = all_options(net)
+    for _ in range(60 + 30 * len(wanted)):
+        take(net.random_architecture(generator), anyway=len(chosen) < _FEWEST)
+        if len(chosen) >= _FEWEST and wanted <= seen:
+            break
+    for key, option in sorted(wanted - seen, key=str):
         for _ in range(_TRIES):
             take(net.trim(Architecture({**full_decisions(net, generator), key: option})))
             if (key, option) in seen:
