@@ -42,6 +42,7 @@ Check = Callable[[MakeSuperNet, MakeBatch], None]
 ALL_CHECKS: tuple[Check, ...] = (
     check_forward_uses_the_sample,
     check_forms,
+    check_every_option_is_reachable,
     check_one_hot_equals_built,
     check_rows_may_have_their_own_sample,
     check_built_models,
@@ -56,7 +57,6 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_everything_moves,
     check_same_seed,
     check_other_process,
-    check_every_option_is_reachable,
 )
 
 
