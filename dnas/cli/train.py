@@ -33,6 +33,7 @@ from dnas.runs import SAMPLED, JobFolder
 from dnas.spaces import (
     Prepared,
     SearchSpace,
+    check_params,
     costs_of,
     find_space,
     overridden,
@@ -165,6 +166,7 @@ def run_training(
         record = replace(record, space_config=asdict(config), costs=costs)
     seed_everything(job.seed)
     model = _model(space, record, flags, data)
+    check_params(model, record.costs, str(flags.sampled_arch))
 
     device = job.device()
     trainer = StandaloneTrainer(

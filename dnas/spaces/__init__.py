@@ -1,7 +1,7 @@
 """Search spaces as the scripts see them."""
 
 from dnas.spaces.base import Prepared, SearchSpace
-from dnas.spaces.checks import prepared_by, supernet_of
+from dnas.spaces.checks import check_params, prepared_by, supernet_of
 from dnas.spaces.files import build_model, load_architecture, make_record, space_config
 from dnas.spaces.overrides import costs_of, overridden
 from dnas.spaces.registry import find_space, known_spaces, register
@@ -10,6 +10,7 @@ __all__ = [
     "Prepared",
     "SearchSpace",
     "build_model",
+    "check_params",
     "costs_of",
     "find_space",
     "known_spaces",

@@ -7,9 +7,11 @@ from dataclasses import is_dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from dnas.core import SuperNet
-from dnas.errors import ConfigError, DataError
+from dnas.costs import count_params
+from dnas.errors import ArchitectureError, ConfigError, DataError
 from dnas.spaces.base import Prepared, SearchSpace
 from dnas.training.task import Task
 
@@ -111,3 +113,24 @@ def prepared_by(space: SearchSpace, data_config: Any) -> Prepared:
         )
     prepared: Prepared = found
     return prepared
+
+
+def check_params(model: nn.Module, costs: Mapping[str, float], source: str) -> None:
+    """Refuse a model that is not the one whose costs were stated.
+
+    Args:
+        model: Built from an architecture.
+        costs: The architecture's; only ``"params"`` is looked at, where it is there.
+        source: File of the architecture, for the error.
+
+    Raises:
+        ArchitectureError: The model has another number of parameters.
+    """
+    counted = count_params(model)
+    stated = costs.get("params", counted)
+    if abs(stated - counted) >= 0.5:
+        raise ArchitectureError(
+            f"{source}: costs say {stated:.0f} params, but the model that was built has {counted}; "
+            "build and option_costs of the supernet must agree: run "
+            "dnas.testing.check_supernet on it"
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from torch import nn
 from torch.nn.functional import mse_loss
 
-from dnas.errors import ConfigError, DataError
+from dnas.errors import ArchitectureError, ConfigError, DataError
 from dnas.metrics import BinaryMetrics
-from dnas.spaces import SearchSpace, find_space, prepared_by, register, supernet_of
+from dnas.spaces import SearchSpace, check_params, find_space, prepared_by, register, supernet_of
 from dnas.training.task import Task
 from tests.toys import Scales
 
@@ -132,3 +133,11 @@ def test_prepare_gives_something_else(monkeypatch, data, message):
     monkeypatch.setattr(Space, "prepare", lambda self, config: data)
     with pytest.raises(DataError, match=message):
         prepared_by(SPACE, Settings())
+
+
+def test_a_model_of_another_size():
+    model = nn.Linear(4, 2)
+    check_params(model, {"params": 10.0, "flops": 3.0}, "arch.json")
+    check_params(model, {"flops": 3.0}, "arch.json")
+    with pytest.raises(ArchitectureError, match=r"^arch.json: costs say 12 params, .* has 10; "):
+        check_params(model, {"params": 12.0}, "arch.json")
