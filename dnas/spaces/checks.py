@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from dnas.core import SuperNet
@@ -82,8 +81,7 @@ def supernet_of(space: SearchSpace, config: Any, spec: Any) -> SuperNet:
             f"{who}.make_supernet gave {found!r:.80}, which is a {type(found).__name__}; return "
             "the SuperNet"
         )
-    with torch.no_grad():
-        costs = sorted(found.expected_cost(found.probability_sample()))
+    costs = sorted(found.cost(found.sample_arch(most_likely=True)))
     if space.default_cost not in costs:
         raise ConfigError(
             f"{who}.default_cost is {space.default_cost!r}, but {type(found).__name__} has the "

@@ -17,7 +17,7 @@ from dnas.testing.contracts.walking import BRUTE_FORCE_LIMIT, all_architectures,
 Numbers = Callable[[Sample], Mapping[Any, float]]
 
 #: In a large space, decisions that are compared one by one.
-_MOST_COMPARED = 40
+_MOST_COMPARED = 12
 _WHY = "a branch may be forgotten, or decisions that depend on each other be treated as independent"
 
 
