@@ -369,7 +369,7 @@ class TrimsAsItLikes(Gated):
         return {}
 
     def trim(self, architecture):
-        if architecture.get("function/inner") == "relu":
+        if (architecture["function/outer"], architecture.get("function/inner")) == ("tanh", "relu"):
             return Architecture({k: v for k, v in architecture.items() if k != "function/inner"})
         return architecture
 
