@@ -1,4 +1,4 @@
-"""The operators that models run, spelled in one place; ``dnas.profiling`` knows how to run each."""
+"""The operators that models run, spelled in one place; ``dnas.costs`` knows how to run each."""
 
 from __future__ import annotations
 
