@@ -29,7 +29,7 @@ from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import SearchSpace
+from dnas.spaces import SearchSpace, prepared_by, supernet_of
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
@@ -234,8 +234,8 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     folder = job.folder()
     device = job.device()
     seed_everything(job.seed)
-    data = space.prepare(parsed.data)
-    super_net = space.make_supernet(parsed.space, data.spec)
+    data = prepared_by(space, parsed.data)
+    super_net = supernet_of(space, parsed.space, data.spec)
     assert flags.cost is not None, "parse_search names every cost"
     targets = flags.targets(flags.cost)
     latency = with_latency(super_net, flags.cost_table, {flags.cost, *targets})

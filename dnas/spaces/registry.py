@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dnas.errors import ConfigError
 from dnas.spaces.base import SearchSpace
+from dnas.spaces.checks import check_space
 
 ENTRY_POINT_GROUP = "dnas.search_spaces"
 
@@ -19,8 +20,9 @@ def register(space: SearchSpace) -> SearchSpace:
     """Make ``space`` known under its name; registering the same object again does nothing.
 
     Raises:
-        ConfigError: Another space has that name.
+        ConfigError: Another space has that name, or it lacks what a space needs.
     """
+    check_space(space)
     if _REGISTERED.setdefault(space.name, space) is not space:
         raise ConfigError(f"a search space named {space.name!r} is registered already")
     return space
@@ -42,7 +44,7 @@ def find_space(name: str) -> SearchSpace:
             current folder, which stays on ``sys.path`` then.
 
     Raises:
-        ConfigError: There is none, or what is there is not a SearchSpace.
+        ConfigError: There is none, or what is there is no usable SearchSpace.
     """
     if name in _REGISTERED:
         return _REGISTERED[name]
@@ -57,9 +59,10 @@ def find_space(name: str) -> SearchSpace:
                 "give package.module:SPACE"
             )
         found = entries[0].load()
-    if not isinstance(found, SearchSpace):
-        raise ConfigError(f"search_space {name!r} is a {type(found).__name__}, not a SearchSpace")
-    return found
+    try:
+        return check_space(found)
+    except ConfigError as error:
+        raise ConfigError(f"search_space {name!r}: {error}") from None
 
 
 def _imported(name: str) -> object:
