@@ -58,7 +58,7 @@ def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns ``search_space``, ``population``, ``statistic`` (``min``, ``mean``, ``median``,
         ``max``, then ``rows``: trainings counted, ``diverged``: trainings left out),
-        ``validation_logloss``, ``validation_calibration_distance`` (|calibration - 1|),
+        ``validation_logloss``, ``validation_calibration_distance`` (``|calibration - 1|``),
         ``validation_auc``, ``validation_ne`` and every cost.
     """
     values = pd.DataFrame(
