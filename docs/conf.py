@@ -40,8 +40,10 @@ napoleon_attr_annotations = False
 
 nitpicky = True
 suppress_warnings = ["ref.citation"]  # a source that only private modules cite
+nitpick_ignore = [("py:class", "torch.optim.optimizer.Optimizer")]
+suppress_warnings = ["ref.citation"]  # a source that only private modules cite
 #: What other projects and type annotations name; only references into this library must exist.
-nitpick_ignore_regex = [("py:.*", r"(?!(dnas|supernets)\.).*")]
+nitpick_ignore_regex = []
 
 html_show_copyright = False
 html_show_sphinx = False

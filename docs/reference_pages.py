@@ -18,6 +18,7 @@ import pydoc
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from docutils import nodes
@@ -75,7 +76,7 @@ def comment_of(package: str, name: str) -> list[str]:
         SphinxError: It has none.
     """
     value = public_names(package)[name]
-    for module in sorted(m for m in sys.modules if f"{m}.".startswith(f"{package}.")):
+    for module in _inside(package):
         if getattr(sys.modules[module], name, None) is not value:
             continue
         analyzer = ModuleAnalyzer.for_module(module)
@@ -103,13 +104,8 @@ class PublicNames(SphinxDirective):
         package = self.arguments[0]
         names = public_names(package)
         own: dict[str, list[str]] = {}
-        lines = [
-            f".. automodule:: {package}",
-            "   :no-members:",
-            "",
-            f".. currentmodule:: {package}",
-        ]
-        lines += ["", ".. list-table::", "   :widths: 25 75", ""]
+        lines = [f".. currentmodule:: {package}", "", f".. automodule:: {package}"]
+        lines += ["   :no-members:", "", ".. list-table::", "   :widths: 25 75", ""]
         for name, value in names.items():
             full = documented_as(package, name, value)
             lines += [
@@ -122,7 +118,6 @@ class PublicNames(SphinxDirective):
             if module != package:
                 lines += ["", module, "-" * len(module), ""]
                 lines += [f".. automodule:: {module}", "   :no-members:", "   :no-index:"]
-                lines += ["", f".. currentmodule:: {package}"]
             for name in own[module]:
                 lines += ["", *_documentation(package, name, names[name])]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
@@ -196,8 +191,26 @@ def _plain_if_private(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.TextElement | None:
     """Modules and classes without a page are named without a link, if they exist."""
-    found = node.get("refdomain") == "py" and pydoc.locate(node["reftarget"]) is not None
+    found = node.get("refdomain") == "py" and (
+        pydoc.locate(node["reftarget"]) is not None
+        or any(_has(sys.modules[m], node["reftarget"]) for m in _inside(node.get("py:module")))
+    )
     return content if found else None
+
+
+def _inside(package: str | None) -> list[str]:
+    """Names of the loaded modules of a package, itself included."""
+    return sorted(m for m in sys.modules if f"{m}.".startswith(f"{package}."))
+
+
+def _has(module: ModuleType, name: str) -> bool:
+    """Whether ``module.name`` exists; attributes of instances may be annotations only."""
+    value: Any = module
+    for part in name.split("."):
+        if part in getattr(value, "__annotations__", ()):
+            return True
+        value = getattr(value, part, None)
+    return value is not None
 
 
 def _folders_without_links(app: Sphinx, page: str, source: list[str]) -> None:
