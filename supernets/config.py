@@ -33,6 +33,9 @@ class DLRMSpaceConfig:
     max_embedding_rows: int = 0
     """Most rows of a feature's table, where rows are not searched; ids beyond share rows. 0: none.
     A final model may lift it (train_sampled.py --space_overrides)."""
+    id_skew: float = 1.0
+    """Zipf exponent of the ids with which look-ups are measured and priced (0: all ids alike). Has
+    no effect on training."""
     feature_options: str | None = None
     """JSON file with own option lists: {"dims": {feature: [8, 16]}, "rows": {feature: ["0.1"]}}."""
     arch_interaction_op: Literal["dot", "cat"] = "dot"
@@ -54,6 +57,8 @@ class DLRMSpaceConfig:
         for name in ("embedding_dimension", "mlp_bottom_layers", "mlp_top_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        if not 0 <= self.id_skew < 10:
+            raise ConfigError(f"--id_skew must be in [0, 10), but got {self.id_skew}")
         if self.max_embedding_rows < 0:
             raise ConfigError(
                 f"--max_embedding_rows must be positive, or 0 for no cap, but got "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dnas.core import Architecture, Option, Sample, SuperNet
+from dnas.core import Architecture, Operator, Option, Sample, SuperNet
 from dnas.costs.formulas import mlp_flops, mlp_params
 from dnas.data.batch import Bags
 from dnas.models import DLRM, MLP, DLRMSpec, make_interaction
+from dnas.models.operators import mlp_operators
 from supernets.embedding import EmbeddingSuperNet
 from supernets.mlp import MLPSuperNet
 
@@ -68,6 +69,16 @@ class DLRMSuperNet(SuperNet):
             "flops": self.interaction.flops + sum(mlp_flops(part.sizes) for part in plain),
             "params": sum(mlp_params(part.sizes) for part in plain),
         }
+
+    def fixed_operators(self) -> Sequence[Operator]:
+        """The interaction, and the MLPs that are not searched."""
+        plain = [part for part in (self.bottom, self.top) if isinstance(part, MLP)]
+        linears = [
+            operator
+            for part in plain
+            for operator in mlp_operators(part.sizes, last_activation=part.last_activation)
+        ]
+        return [self.interaction.operator, *linears]
 
     def spec(self, architecture: Mapping[str, Option]) -> DLRMSpec:
         """The discrete DLRM of ``architecture``, as numbers."""

@@ -21,12 +21,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dnas.core import Architecture, Choice, Option, Sample, SuperNet
+from dnas.core import Architecture, Choice, OperatorCounts, Option, Sample, SuperNet, joined
 from dnas.costs.formulas import BYTES_PER_WEIGHT
 from dnas.data.batch import Bags
 from dnas.models import EmbeddingTables, FusedTable
 from dnas.models.embeddings import bag_of_value
 from dnas.models.look_up import look_up
+from supernets.embedding_operators import groups, look_ups
 
 
 class EmbeddingSuperNet(SuperNet):
@@ -37,6 +38,7 @@ class EmbeddingSuperNet(SuperNet):
         output_dim: D, to which every vector is padded.
         rows: Choice of each feature's rows (options are ints), or None.
         dims: Choice of each feature's dimension (options are ints), or None for D everywhere.
+        id_skew: Zipf exponent of the ids that measured costs are for; 0: uniform.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class EmbeddingSuperNet(SuperNet):
         *,
         rows: Choice | None = None,
         dims: Choice | None = None,
+        id_skew: float = 1.0,
     ) -> None:
         super().__init__()
+        self.id_skew = id_skew
         self.cardinalities = tuple(cardinalities)
         self.output_dim = output_dim
         self.rows_choice = rows
@@ -163,6 +167,24 @@ class EmbeddingSuperNet(SuperNet):
             return fixed.to(reference.dtype).expand(reference.shape[0], -1)
         weights = sample[choice]
         return (weights * choice.numbers.to(weights.dtype)).sum(dim=2)
+
+    def operator_terms(self, sample: Sample) -> OperatorCounts:
+        """The look-ups of every feature, and what groups of equal dimension add."""
+        reference = next(iter(sample.weights.values()), torch.ones(1))
+        certain = reference.new_ones(1, len(self.cardinalities), 1)
+        rows, dims = self.rows_choice, self.dims_choice
+        widths = (
+            tuple((self.output_dim,) for _ in self.cardinalities)
+            if dims is None
+            else tuple(map(_integers, dims.options))
+        )
+        rows_weights = certain if rows is None else sample[rows]
+        dims_weights = certain if dims is None else sample[dims]
+        parts = (
+            look_ups(self.row_options, rows_weights, widths, dims_weights, skew=self.id_skew),
+            groups(widths, dims_weights, self.output_dim),
+        )
+        return joined(parts, reference)
 
     # ------------------------------------------------------------------ building
 

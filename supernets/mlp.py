@@ -25,11 +25,21 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dnas.core import Architecture, Choice, Option, Picture, Sample, SuperNet
+from dnas.core import (
+    Architecture,
+    Choice,
+    OperatorCounts,
+    Option,
+    Picture,
+    Sample,
+    SuperNet,
+    joined,
+)
 from dnas.costs.formulas import linear_flops, linear_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.models import MLP
 from dnas.models.dense import linear_relu
+from dnas.models.operators import linear_operator
 from supernets.edge_layer import SKIP, EdgeLayer, LayerPlan
 
 #: Costs of an edge, by name.
@@ -187,6 +197,19 @@ class MLPSuperNet(SuperNet):
         self._push_back(sample, visit)
         totals = torch.stack(parts).sum(0)
         return dict(zip(_COSTS, totals.unbind(1), strict=True))
+
+    def operator_terms(self, sample: Sample) -> OperatorCounts:
+        """The fully connected layers of the chain, each as likely as the chain takes its edge."""
+        parts: list[OperatorCounts] = []
+
+        def visit(layer: int, edges: Tensor, skips: Tensor) -> None:
+            plan = self.plans[layer]
+            relu = self.last_activation or layer < len(self.plans) - 1
+            operators = [linear_operator(i, o, relu) for o in plan.outputs for i in plan.inputs]
+            parts.append(OperatorCounts(tuple(operators), edges.flatten(1)))
+
+        self._push_back(sample, visit)
+        return joined(parts, parts[0].counts)
 
     def pictures(self) -> dict[str, Picture]:
         """Marginal probability of each layer's width, and of the layer being skipped.

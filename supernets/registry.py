@@ -63,7 +63,7 @@ class DLRMSpace(SearchSpace):
                 "chooses the rows of each table itself; limit them by --cardinality_options"
             )
         tables = capped_rows(counts, config.max_embedding_rows)
-        embeddings = EmbeddingSuperNet(tables, dim, rows=rows, dims=dims)
+        embeddings = EmbeddingSuperNet(tables, dim, rows=rows, dims=dims, id_skew=config.id_skew)
         width = make_interaction(
             config.arch_interaction_op,
             len(counts) + 1,

@@ -5,7 +5,7 @@ from dnas.core.choice import Choice
 from dnas.core.cost_terms import OptionCosts, OptionOperators
 from dnas.core.head import HasHead
 from dnas.core.mixing import calculate_weighted_sum
-from dnas.core.operator import Operator, OperatorCounts
+from dnas.core.operator import Operator, OperatorCounts, joined
 from dnas.core.picture import Picture
 from dnas.core.prior import Prior, UniformPrior
 from dnas.core.sample import Sample
@@ -27,4 +27,5 @@ __all__ = [
     "SuperNet",
     "UniformPrior",
     "calculate_weighted_sum",
+    "joined",
 ]

@@ -321,6 +321,22 @@ class SuperNet(nn.Module, ABC):
                 costs[pricing.name] = pricing(counts)
         return costs
 
+    def operators(self) -> tuple[Operator, ...]:
+        """The distinct operators of this space, sorted.
+
+        Raises:
+            CostError: Nobody said what this supernet runs.
+        """
+        with torch.no_grad():
+            found = self.operator_terms(self.probability_sample()).operators
+        if not found:
+            raise CostError(
+                f"{type(self).__name__} does not say which operators its options run, so it has "
+                "no measured costs; implement option_operators and fixed_operators (or "
+                "operator_terms)"
+            )
+        return tuple(sorted(set(found)))
+
     def price(self, cost: str, prices: Callable[[Operator], float]) -> None:
         """Give this supernet a cost by the prices of the operators that a built model runs.
 
@@ -333,14 +349,7 @@ class SuperNet(nn.Module, ABC):
         Raises:
             CostError: There is no price for an operator, or nobody said what this supernet runs.
         """
-        with torch.no_grad():
-            counts = self.operator_terms(self.probability_sample())
-        if not counts.operators:
-            raise CostError(
-                f"{type(self).__name__} does not say which operators its options run, so it has "
-                f"no {cost}; implement option_operators and fixed_operators (or operator_terms)"
-            )
-        for operator in dict.fromkeys(counts.operators):
+        for operator in self.operators():
             prices(operator)
         self._pricings[cost] = Pricing(cost, prices)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from dnas.core.operator import Operator
 from dnas.costs.formulas import dot_interaction_flops
 from dnas.errors import ConfigError
 from dnas.models.dense import autocast_to
@@ -36,6 +37,9 @@ class DotInteraction(nn.Module):
         self.flat_mirrored: Tensor
         self.output_width = dim + self.flat.numel()
         self.flops = dot_interaction_flops(num_vectors, dim)
+        self.operator = Operator.of(
+            "dot_interaction", vectors=num_vectors, dim=dim, diagonal=self_interaction
+        )
 
     def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """``(B, D)`` and ``(B, F, D)`` to ``(B, output_width)``."""
@@ -98,6 +102,7 @@ class CatInteraction(nn.Module):
         super().__init__()
         self.output_width = num_vectors * dim
         self.flops = 0
+        self.operator = Operator.of("cat_interaction", vectors=num_vectors, dim=dim)
 
     def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """``(B, D)`` and ``(B, F, D)`` to ``(B, (F + 1) * D)``."""

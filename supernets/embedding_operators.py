@@ -1,0 +1,77 @@
+"""What embeddings run, expected: look-ups of features, and what groups of equal dimension add.
+
+A built model looks up all features of one dimension in one table (``dnas.models.EmbeddingTables``):
+what a feature adds depends on its rows, its dimension and how skewed its ids are; what a group adds
+is paid once, for whatever dimensions occur; and more than one group must be joined. The
+probabilities of the last two are products over the features, whose decisions are independent.
+
+Letters: B rows, F features, K row options, N dimension options.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dnas.core import Operator, OperatorCounts
+
+#: For each feature its options, None where there is none.
+Options = tuple[tuple[int | None, ...], ...]
+
+
+def look_ups(
+    rows: Options, rows_weights: Tensor, dims: Options, dims_weights: Tensor, *, skew: float
+) -> OperatorCounts:
+    """``embedding(rows, dim, bag, skew)`` of every feature with every pair of its options.
+
+    Args:
+        rows: Row options.
+        rows_weights: ``(B, F, K)``.
+        dims: Dimensions.
+        dims_weights: ``(B, F, N)``.
+        skew: Zipf exponent of the ids.
+    """
+    pairs = rows_weights.unsqueeze(3) * dims_weights.unsqueeze(2)  # (B, F, K, N)
+    operators, places = _pairs(rows, dims, skew)
+    return OperatorCounts(operators, pairs.flatten(1)[:, places])
+
+
+@lru_cache(maxsize=64)
+def _pairs(rows: Options, dims: Options, skew: float) -> tuple[tuple[Operator, ...], list[int]]:
+    """The look-ups there are, and their places among all F * K * N pairs."""
+    most_rows, most_dims = max(map(len, rows)), max(map(len, dims))
+    operators, places = [], []
+    for f, (counts, widths) in enumerate(zip(rows, dims, strict=True)):
+        for k, count in enumerate(counts):
+            for n, dim in enumerate(widths):
+                if count is not None and dim is not None:
+                    sizes: dict[str, float] = {"rows": count, "dim": dim, "bag": 1, "skew": skew}
+                    operators.append(Operator.of("embedding", **sizes))
+                    places.append((f * most_rows + k) * most_dims + n)
+    return tuple(operators), places
+
+
+def groups(dims: Options, dims_weights: Tensor, width: int) -> OperatorCounts:
+    """``embedding_group(dim, width)`` for each dimension that occurs; several are joined.
+
+    ``P(d occurs) = 1 - prod_f (1 - p_f(d))``; ``P(join) = 1 - sum_d prod_f p_f(d)``.
+
+    Args:
+        dims: Dimensions.
+        dims_weights: ``(B, F, N)``.
+        width: D, to which every vector is padded.
+    """
+    distinct = sorted({dim for row in dims for dim in row if dim is not None})
+    is_dim = torch.tensor(
+        [[[option == dim for option in row] for row in dims] for dim in distinct],
+        dtype=dims_weights.dtype,
+        device=dims_weights.device,
+    )  # (d, F, N)
+    p = torch.einsum("bfn,dfn->bdf", dims_weights, is_dim)
+    occurs = 1 - (1 - p).prod(dim=2)  # (B, d)
+    join = 1 - p.prod(dim=2).sum(dim=1, keepdim=True)  # (B, 1)
+    operators = [Operator.of("embedding_group", dim=dim, width=width) for dim in distinct]
+    operators.append(Operator.of("embedding_join", features=len(dims), width=width))
+    return OperatorCounts(tuple(operators), torch.cat([occurs, join], dim=1))
