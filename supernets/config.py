@@ -10,6 +10,16 @@ from dnas.errors import ConfigError
 from dnas.files import read_json
 
 
+def check_id_skew(value: float) -> None:
+    """Refuse an exponent of no Zipf law that ids follow.
+
+    Raises:
+        ConfigError: It is negative, or absurd.
+    """
+    if not 0 <= value < 10:
+        raise ConfigError(f"--id_skew must be in [0, 10), but got {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DLRMSpaceConfig:
     """The backbone and what is searched in it. Defaults are those of the paper's Table II."""
@@ -57,8 +67,7 @@ class DLRMSpaceConfig:
         for name in ("embedding_dimension", "mlp_bottom_layers", "mlp_top_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
-        if not 0 <= self.id_skew < 10:
-            raise ConfigError(f"--id_skew must be in [0, 10), but got {self.id_skew}")
+        check_id_skew(self.id_skew)
         if self.max_embedding_rows < 0:
             raise ConfigError(
                 f"--max_embedding_rows must be positive, or 0 for no cap, but got "

@@ -181,7 +181,14 @@ class EmbeddingSuperNet(SuperNet):
         rows_weights = certain if rows is None else sample[rows]
         dims_weights = certain if dims is None else sample[dims]
         parts = (
-            look_ups(self.row_options, rows_weights, widths, dims_weights, skew=self.id_skew),
+            look_ups(
+                self.row_options,
+                rows_weights,
+                widths,
+                dims_weights,
+                width=self.output_dim,
+                skew=self.id_skew,
+            ),
             groups(widths, dims_weights, self.output_dim),
         )
         return joined(parts, reference)

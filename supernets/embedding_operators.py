@@ -22,24 +22,38 @@ Options = tuple[tuple[int | None, ...], ...]
 
 
 def look_ups(
-    rows: Options, rows_weights: Tensor, dims: Options, dims_weights: Tensor, *, skew: float
+    rows: Options,
+    rows_weights: Tensor,
+    dims: Options,
+    dims_weights: Tensor,
+    *,
+    width: int,
+    skew: float,
 ) -> OperatorCounts:
-    """``embedding(rows, dim, bag, skew)`` of every feature with every pair of its options.
+    """``embedding(rows, dim, width, bag, skew)`` of every feature with every pair of its options.
 
     Args:
         rows: Row options.
         rows_weights: ``(B, F, K)``.
         dims: Dimensions.
         dims_weights: ``(B, F, N)``.
+        width: D, to which every vector is padded.
         skew: Zipf exponent of the ids.
     """
     pairs = rows_weights.unsqueeze(3) * dims_weights.unsqueeze(2)  # (B, F, K, N)
-    operators, places = _pairs(rows, dims, skew)
+    operators, places = _pairs(rows, dims, width, skew)
     return OperatorCounts(operators, pairs.flatten(1)[:, places])
 
 
+def embedding_operator(rows: int, dim: int, width: int, skew: float) -> Operator:
+    """The look-up of one id a row in one feature's table."""
+    return Operator.of("embedding", rows=rows, dim=dim, width=width, bag=1, skew=skew)
+
+
 @lru_cache(maxsize=64)
-def _pairs(rows: Options, dims: Options, skew: float) -> tuple[tuple[Operator, ...], list[int]]:
+def _pairs(
+    rows: Options, dims: Options, width: int, skew: float
+) -> tuple[tuple[Operator, ...], list[int]]:
     """The look-ups there are, and their places among all F * K * N pairs."""
     most_rows, most_dims = max(map(len, rows)), max(map(len, dims))
     operators, places = [], []
@@ -47,8 +61,7 @@ def _pairs(rows: Options, dims: Options, skew: float) -> tuple[tuple[Operator, .
         for k, count in enumerate(counts):
             for n, dim in enumerate(widths):
                 if count is not None and dim is not None:
-                    sizes: dict[str, float] = {"rows": count, "dim": dim, "bag": 1, "skew": skew}
-                    operators.append(Operator.of("embedding", **sizes))
+                    operators.append(embedding_operator(count, dim, width, skew))
                     places.append((f * most_rows + k) * most_dims + n)
     return tuple(operators), places
 

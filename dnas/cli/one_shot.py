@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dnas.cli.cost_flags import as_words, named_amounts
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest
 from dnas.cli.schedules import WeightsOptimizerName
@@ -98,10 +99,9 @@ class OneShotFlags:
     """Best architectures to give."""
     num_random_archs: int = 0
     """Random architectures of the same space (and limits) to train as a baseline."""
-    cost_metric: tuple[str, ...] = ()
-    """Costs that --cost_limit limits: flops, params, ...; empty: the space's usual one."""
-    cost_limit: tuple[float, ...] = ()
-    """Most that a candidate may cost, one for each cost_metric; empty: no limit."""
+    cost_limit: tuple[str, ...] = ()
+    """Most that a candidate may cost, NAME=AMOUNT,... such as flops=2e6,embedding_bytes=2e8 (a
+    plain number is of the space's usual cost); default: no limit."""
     checkpoint_every_s: float = 300.0
     """Seconds between checkpoints of the supernet's training."""
     log_every_steps: int = 100
@@ -123,14 +123,6 @@ class OneShotFlags:
             raise ConfigError(
                 "--save_supernet_weights: nothing is trained with --supernet_weights; drop one"
             )
-        if self.cost_metric and not self.cost_limit:
-            raise ConfigError(
-                f"--cost_metric={' '.join(self.cost_metric)} has no effect without --cost_limit"
-            )
-        if self.cost_limit and self.cost_metric and len(self.cost_metric) != len(self.cost_limit):
-            raise ConfigError(
-                f"--cost_limit has {len(self.cost_limit)} values for the costs {self.cost_metric}"
-            )
         self.settings(RandomSearch.name)
 
     def settings(self, algorithm: str) -> EvolutionSettings:
@@ -148,11 +140,17 @@ class OneShotFlags:
             mutation_decay=self.mutation_decay,
         )
 
-    def limits(self) -> dict[str, float]:
+    def with_costs(self, usual: str) -> OneShotFlags:
+        """The same with every cost named, where ``usual`` is that of the space.
+
+        Raises:
+            ConfigError: A limit is wrong.
+        """
+        return replace(self, cost_limit=as_words(self.limits(usual)))
+
+    def limits(self, usual: str) -> dict[str, float]:
         """Cost name -> the most that an architecture may cost."""
-        if not self.cost_limit:
-            return {}
-        return dict(zip(self.cost_metric, self.cost_limit, strict=True))
+        return named_amounts("--cost_limit", self.cost_limit, usual)
 
     def unused(self) -> list[str]:
         """Flags of the training that were given though nothing is trained."""
@@ -175,10 +173,15 @@ class RandomArchitecture:
 
 
 def make_strategy(
-    algorithm: str, flags: OneShotFlags, prior: Prior, super_net: SuperNet, seed: int
+    algorithm: str,
+    flags: OneShotFlags,
+    limits: Mapping[str, float],
+    prior: Prior,
+    super_net: SuperNet,
+    seed: int,
 ) -> Strategy:
     """The strategy that ``--search_algorithm`` names."""
-    settings, limits = flags.settings(algorithm), flags.limits()
+    settings = flags.settings(algorithm)
     if algorithm == RegularizedEvolution.name:
         return RegularizedEvolution(prior, super_net, settings, cost_limits=limits, seed=seed)
     return RandomSearch(
@@ -210,12 +213,13 @@ def run_one_shot(
     data = space.prepare(parsed.data)
     super_net = space.make_supernet(parsed.space, data.spec)
     prior = space.prior(parsed.space, super_net)
-    strategy = make_strategy(algorithm, flags, prior, super_net, job.seed)
+    limits = flags.limits(space.default_cost)
+    strategy = make_strategy(algorithm, flags, limits, prior, super_net, job.seed)
     # What cannot be done is to be said before the supernet is trained, not afterwards.
     prior.check_strategy(flags.path_sampling)
     scoring.fine_tune(super_net)
     strategy.ask()
-    baseline = _random_architectures(flags, prior, super_net, job.seed)
+    baseline = _random_architectures(flags.num_random_archs, limits, prior, super_net, job.seed)
     of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
@@ -329,10 +333,8 @@ def _train(
 
 
 def _random_architectures(
-    flags: OneShotFlags, prior: Prior, super_net: SuperNet, seed: int
+    number: int, limits: Mapping[str, float], prior: Prior, super_net: SuperNet, seed: int
 ) -> list[RandomArchitecture]:
     generator = make_generator(torch.device("cpu"), seed, "random_archs")
-    drawn = Proposals(super_net, flags.limits()).take(
-        flags.num_random_archs, lambda _: prior.candidate(generator)
-    )
+    drawn = Proposals(super_net, limits).take(number, lambda _: prior.candidate(generator))
     return [RandomArchitecture(architecture) for architecture in drawn]

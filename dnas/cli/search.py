@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from dnas.cli.cost_flags import as_words, named_amounts
 from dnas.cli.flags import (
     ConfigFlags,
     early_value,
@@ -110,10 +111,12 @@ class SearchFlags:
     """Coefficient alpha of equations 5 and 6."""
     cost_multiplier: float = 1.0
     """Factor on the cost inside the logarithm."""
-    cost_metric: tuple[str, ...] = ()
-    """Which cost: flops, params, embedding_rows, ...; empty: the space's usual one."""
-    cost_target: tuple[float, ...] = ()
-    """Targets, one for each cost_metric; replace equations 5 and 6."""
+    cost: str | None = None
+    """Which cost equations 5 and 6 are about: flops, params, embedding_rows, ...; default: the
+    space's usual one."""
+    cost_target: tuple[str, ...] = ()
+    """What sampled architectures are to cost, NAME=AMOUNT,... such as flops=2e6,embedding_bytes=2e8
+    (a plain number is of --cost); replaces equations 5 and 6."""
     cost_at_most: bool = False
     """Targets are ceilings: nothing pushes a cheaper architecture up to them."""
     cost_dual_rate: float = 0.01
@@ -148,12 +151,24 @@ class SearchFlags:
             raise ConfigError("--exponential_cost has no effect without --use_hw_cost")
         if self.cost_at_most and not self.cost_target:
             raise ConfigError("--cost_at_most has no effect without --cost_target")
-        if self.cost_target and self.cost_metric and len(self.cost_metric) != len(self.cost_target):
+
+    def with_costs(self, usual: str) -> SearchFlags:
+        """The same with every cost named, where ``usual`` is that of the space.
+
+        Raises:
+            ConfigError: A target is wrong, or ``--cost`` has no effect beside the targets.
+        """
+        targets = self.targets(usual)
+        if self.cost and targets and self.cost not in targets:
             raise ConfigError(
-                f"--cost_target has {len(self.cost_target)} values for the costs {self.cost_metric}"
+                f"--cost={self.cost} has no effect: --cost_target is about {', '.join(targets)}"
             )
-        if not self.cost_target and len(self.cost_metric) > 1:
-            raise ConfigError(f"--cost_metric: equations 5 and 6 take one cost, {self.cost_metric}")
+        main = self.cost or next(iter(targets), usual)
+        return replace(self, cost=main, cost_target=as_words(targets))
+
+    def targets(self, usual: str) -> dict[str, float]:
+        """Cost name -> target; empty if there are none."""
+        return named_amounts("--cost_target", self.cost_target, self.cost or usual)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +217,7 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
     flags = parsed.search
     if isinstance(flags, OneShotFlags):
         flags.settings(algorithm)
-    if not flags.cost_metric and (algorithm == "dnas" or flags.cost_limit):
-        parsed = replace(parsed, search=replace(flags, cost_metric=(space.default_cost,)))
-    return space, parsed
+    return space, replace(parsed, search=flags.with_costs(space.default_cost))
 
 
 def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
@@ -219,9 +232,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     of_job = identity(space, parsed.space, data)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
-    targets = (
-        dict(zip(flags.cost_metric, flags.cost_target, strict=True)) if flags.cost_target else None
-    )
+    assert flags.cost is not None, "parse_search names every cost"
 
     def training(split: str, batch_size: int, flag: str) -> Loader:
         return data.loader(
@@ -278,8 +289,8 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         cost_exp=flags.cost_exp,
         cost_coef=flags.cost_coef,
         cost_multiplier=flags.cost_multiplier,
-        cost_metric=flags.cost_metric[0],
-        cost_target=targets,
+        cost_metric=flags.cost,
+        cost_target=flags.targets(flags.cost) or None,
         cost_dual_rate=flags.cost_dual_rate,
         cost_at_most=flags.cost_at_most,
         sampling_mode=flags.sampling_mode,

@@ -60,7 +60,7 @@ def _named(costs: Mapping[str, Tensor], metric: str) -> Tensor:
         return costs[metric]
     except KeyError:
         raise ConfigError(
-            f"cost_metric {metric!r}: this search space has the costs {sorted(costs)}"
+            f"there is no cost {metric!r}: this search space has {sorted(costs)}"
         ) from None
 
 
@@ -282,7 +282,7 @@ def make_penalty(
     """
     for name in (*(cost_target or ()), *((cost_metric,) if cost_metric else ())):
         if name not in known:
-            raise ConfigError(f"cost_metric {name!r}: this search space has {sorted(known)}")
+            raise ConfigError(f"there is no cost {name!r}: this search space has {sorted(known)}")
     if cost_target and (use_hw_cost or exponential_cost):
         raise ConfigError("cost_target replaces equations 5 and 6: drop use_hw_cost or the targets")
     if exponential_cost and not use_hw_cost:

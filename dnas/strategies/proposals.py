@@ -108,7 +108,7 @@ class Proposals:
         for name in self.cost_limits:
             if name not in costs:
                 raise ConfigError(
-                    f"--cost_metric={name}: there is no such cost; this space has "
+                    f"--cost_limit {name}: there is no such cost; this space has "
                     f"{', '.join(sorted(costs))}"
                 )
         return {name: costs[name] for name in self.cost_limits}

@@ -7,6 +7,7 @@ from typing import Literal
 
 from dnas.errors import ConfigError
 from dnas.models import capped_rows
+from supernets.config import check_id_skew
 from supernets.nasrec.released import (
     RELEASED_DENSE_DIMS,
     RELEASED_INTERACT_ROWS,
@@ -63,6 +64,9 @@ class NASRecConfig:
     1 + Binomial(n - 1, 0.5) (released). Candidates of a search are always uniform."""
     max_embedding_rows: int = 0
     """Most rows of a table, ids are taken modulo; 0: no limit. The paper searches with 500000."""
+    id_skew: float = 1.0
+    """Zipf exponent of the ids with which look-ups are measured and priced (0: all ids alike). Has
+    no effect on training."""
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -75,6 +79,7 @@ class NASRecConfig:
         ):
             if getattr(self, name) < low:
                 raise ConfigError(f"--{name} must be at least {low}, but got {getattr(self, name)}")
+        check_id_skew(self.id_skew)
         for name in ("dense_dims", "sparse_dims"):
             dims = getattr(self, name)
             if any(dim < 1 for dim in dims) or len(set(dims)) != len(dims):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnas.core import Operator as Work
 from dnas.models.interaction import pairwise_dots
 from supernets.nasrec.layers import Layer, Linear, Norm, Weights, merged
 from supernets.nasrec.shape import Ranges, size, upto
@@ -135,6 +136,9 @@ class DotProduct(Operator):
 
     def bmm_macs(self) -> int:
         return self.num_vectors**2 * self.site.shape.dim
+
+    def products(self) -> Iterator[Work]:
+        yield Work.of("nasrec_dot", vectors=self.num_vectors, dim=self.site.shape.dim)
 
     def __call__(self, weights: Weights, inputs: Inputs) -> Tensor:
         dense = self.through(self.dense, weights, inputs.dense)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnas.core import Operator as Work
 from supernets.nasrec.shape import Ranges, size
 
 #: Weights by name.
@@ -137,6 +138,11 @@ class Linear:
         """Multiplications and additions for one row of the batch."""
         return size(self.rows) * size(self.columns) * self.times
 
+    def work(self) -> Work:
+        """What is run, to be measured."""
+        sizes = {"inputs": size(self.columns), "outputs": size(self.rows), "vectors": self.times}
+        return Work.of("nasrec_linear", bias=self.bias, **sizes)
+
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         return F.linear(x, weights[f"{self.name}.weight"], weights.get(f"{self.name}.bias"))
 
@@ -165,6 +171,10 @@ class Norm:
     def operations(self) -> int:
         """Operations for one row of the batch, as fvcore counts them."""
         return NORM_OPERATIONS * size(self.axis) * self.times
+
+    def work(self) -> Work:
+        """What is run, to be measured."""
+        return Work.of("layer_norm", width=size(self.axis), vectors=self.times)
 
     def __call__(self, weights: Weights, x: Tensor) -> Tensor:
         weight, bias = weights[f"{self.name}.weight"], weights[f"{self.name}.bias"]

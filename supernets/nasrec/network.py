@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dnas.core import Operator as Work
+from dnas.models.operators import linear_operator
 from supernets.nasrec.genome import Block, Genome, dense_ranges, sparse_ranges
 from supernets.nasrec.layers import Layer, Linear, Norm, Weight, Weights, layer_weights
 from supernets.nasrec.links import FactorizationMachine, Interact
@@ -191,12 +193,22 @@ class Network:
         head = self.head_weight(weights)
         return torch.nn.functional.linear(features, head, weights["head.bias"]).squeeze(1)
 
+    @property
+    def head_width(self) -> int:
+        """D + e (N + R): inputs of the last linear."""
+        return self.genome[-1].dense_dim + self.shape.dim * size(self.head_rows)
+
+    def work(self) -> list[Work]:
+        """What is run, to be measured: layers, products, and the last linear."""
+        products = [p for b in self.blocks.values() for op in b.operators() for p in op.products()]
+        head = linear_operator(self.head_width, 1, relu=False)
+        return [*(layer.work() for layer in self._layers()), *products, head]
+
     def costs(self) -> Costs:
         """Exact costs of what is in use."""
         linear = sum(layer.macs() for layer in self._layers() if isinstance(layer, Linear))
-        head = size(upto(self.genome[-1].dense_dim)) + self.shape.dim * size(self.head_rows)
         return Costs(
-            linear_macs=linear + head,
+            linear_macs=linear + self.head_width,
             bmm_macs=sum(op.bmm_macs() for b in self.blocks.values() for op in b.operators()),
             norm_operations=sum(n.operations() for n in self._layers() if isinstance(n, Norm)),
             params=sum(_numel(weight.shape) for weight in self.weights),

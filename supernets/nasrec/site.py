@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from dnas.core import Operator as Work
 from supernets.nasrec.layers import Layer, Linear, Norm, Weights
 from supernets.nasrec.shape import Ranges, Shape, upto
 
@@ -71,6 +72,10 @@ class Operator:
     def bmm_macs(self) -> int:
         """Multiplications of activations with each other, for one row of the batch."""
         return 0
+
+    def products(self) -> Iterator[Work]:
+        """Those multiplications, to be measured."""
+        return iter(())
 
     def __call__(self, weights: Weights, inputs: Inputs) -> Tensor:
         raise NotImplementedError

@@ -46,7 +46,8 @@ class NASRecSpace(SearchSpace):
     def make_supernet(self, config: NASRecConfig, spec: DataSpec) -> NASRecSuperNet:
         """The supernet for data with these columns."""
         shape = config.shape(len(spec.dense_names), len(spec.sparse_names), self.operators)
-        return NASRecSuperNet(shape, config.table_rows(tuple(spec.cardinalities)))
+        rows = config.table_rows(tuple(spec.cardinalities))
+        return NASRecSuperNet(shape, rows, id_skew=config.id_skew)
 
     def make_model(
         self, config: NASRecConfig, spec: DataSpec, architecture: Architecture

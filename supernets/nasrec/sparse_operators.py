@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnas.core import Operator as Work
 from supernets.nasrec.layers import Layer, Linear, Norm, Weights
 from supernets.nasrec.shape import upto
 from supernets.nasrec.site import Inputs, Operator, Site
@@ -62,6 +63,11 @@ class Attention(Operator):
 
     def bmm_macs(self) -> int:
         return 2 * self.site.sparse_dim**2 * self.site.shape.dim
+
+    def products(self) -> Iterator[Work]:
+        heads = self.site.shape.attention_heads if self.inner else 1
+        sizes = {"vectors": self.site.sparse_dim, "dim": self.site.shape.dim, "heads": heads}
+        yield Work.of("nasrec_attention", **sizes)
 
     def __call__(self, weights: Weights, inputs: Inputs) -> Tensor:
         y = self.through(self.norm, weights, self.project(weights, inputs.sparse))  # (B, e, N)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnas.core import Architecture, Option, Sample, SuperNet
+from dnas.core import Architecture, Operator, OperatorCounts, Option, Sample, SuperNet
 from dnas.data.batch import Bags
 from dnas.errors import ConfigError
 from dnas.models import EmbeddingTables
@@ -30,6 +30,7 @@ from supernets.nasrec.genome import (
 )
 from supernets.nasrec.layers import Weight
 from supernets.nasrec.liveness import canonical_genome, decisions_with_effect
+from supernets.nasrec.measured import extreme_genomes, network_operators
 from supernets.nasrec.model import NASRecModel, parameter_name
 from supernets.nasrec.network import Network
 from supernets.nasrec.path_step import SlicedPathStep, updates_slices
@@ -41,6 +42,13 @@ _NO_MIXTURE = (
     "of widths, so that theta cannot be trained: search with --search_algorithm=evolution, or use "
     "--binary_inputs=project"
 )
+_NO_EXPECTED_LATENCY = (
+    "measured costs of NASRec networks are known of single networks, not in expectation: search "
+    "with --search_algorithm=evolution or random_search and --cost_limit latency=..., or with "
+    "--search_algorithm=dnas for another cost"
+)
+#: Random networks whose operators stand for those of all.
+_NETWORKS_TO_MEASURE = 40
 
 
 class NASRecSuperNet(SuperNet):
@@ -49,10 +57,12 @@ class NASRecSuperNet(SuperNet):
     Args:
         shape: Of the space.
         table_rows: Rows of each feature's table; ids are taken modulo these.
+        id_skew: Zipf exponent of the ids that measured costs are for; 0: uniform.
     """
 
-    def __init__(self, shape: Shape, table_rows: Sequence[int]) -> None:
+    def __init__(self, shape: Shape, table_rows: Sequence[int], *, id_skew: float = 1.0) -> None:
         super().__init__()
+        self.id_skew = id_skew
         self.shape = shape
         self.table_rows = tuple(table_rows)
         self.embeddings = EmbeddingTables(table_rows, [shape.dim] * len(table_rows), shape.dim)
@@ -142,6 +152,28 @@ class NASRecSuperNet(SuperNet):
             "dense_params": params,
             "embedding_params": torch.full_like(params, tables),
         }
+
+    def operator_terms(self, sample: Sample) -> OperatorCounts:
+        """What a hard sample's network runs.
+
+        Raises:
+            ConfigError: A soft sample: the widths of inputs are sums of many decisions, so that
+                most networks run operators of their own, and there is no list of all of them.
+        """
+        reference = next(iter(sample.weights.values()))
+        if sample.architecture is None:
+            raise ConfigError(_NO_EXPECTED_LATENCY)
+        runs = network_operators(self.network(sample.architecture), self.table_rows, self.id_skew)
+        return OperatorCounts(runs, reference.new_ones(1, len(runs)))
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Those of the smallest networks, of the largest one, and of random ones."""
+        generator = torch.Generator().manual_seed(1)
+        found = [self.architecture(genome) for genome in extreme_genomes(self.shape)]
+        found += [self.random_architecture(generator) for _ in range(_NETWORKS_TO_MEASURE)]
+        networks = [self.network(architecture) for architecture in found]
+        runs = [network_operators(n, self.table_rows, self.id_skew) for n in networks]
+        return tuple(sorted({operator for network in runs for operator in network}))
 
     # ------------------------------------------------------------------ architectures
 

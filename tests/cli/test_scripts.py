@@ -35,7 +35,7 @@ def test_print_config_round_trips(scripts, tmp_path, capsys):
     first = capsys.readouterr().out
     printed = json.loads(first)
     assert (printed["temp_decay"], printed["cardinality_options"]) == (0.3, ["1.0", "0.5"])
-    assert printed["cost_metric"] == ["embedding_rows"]
+    assert printed["cost"] == "embedding_rows"
     assert not {"config", "print_config"} & set(printed)
     assert not (tmp_path / "s").exists()  # nothing was done
     path = tmp_path / "c.json"
@@ -72,6 +72,20 @@ def test_flags_that_are_wrong_exit_with_2(scripts, flag, capsys):
     assert flag.split("=")[0].strip("-") in capsys.readouterr().err
 
 
+def test_two_costs_have_targets_at_once(scripts, tmp_path):
+    flags = ("--num_random_archs=0", "--architecture_sampling=1:40", "--weights_optimizer=adagrad")
+    sizes = ("--mlp_size_options", "8", "16", "--mlp_bottom_layers=2", "--mlp_top_layers=3")
+    targets = {"flops": 9500.0, "embedding_bytes": 1500.0}
+    words = ",".join(f"{name}={amount:g}" for name, amount in targets.items())
+    assert scripts.search(f"--cost_target={words}", *flags, *sizes, space="joint") == 0
+    found = [ArchitectureRecord.load(p) for p in (tmp_path / "s" / "architectures").glob("*.json")]
+    drawn = [record.costs for record in found if record.provenance["kind"] == "draw"]
+    for name, amount in targets.items():
+        costs = torch.tensor([cost[name] for cost in drawn], dtype=torch.float64)
+        deviation = float(costs.std()) / len(costs) ** 0.5
+        assert abs(float(costs.mean()) - amount) < 4 * deviation + 0.02 * amount, (name, costs)
+
+
 def test_help_exits_with_0(capsys):
     with pytest.raises(SystemExit) as error:
         search.main(["--search_space=emb_card", "--help"])
@@ -87,8 +101,10 @@ def test_help_exits_with_0(capsys):
         (["--cost_target=9", "--use_hw_cost"], "--cost_target replaces equations 5 and 6"),
         (["--exponential_cost"], "--exponential_cost has no effect without --use_hw_cost"),
         (["--cost_at_most"], "--cost_at_most has no effect without --cost_target"),
-        (["--cost_metric", "flops", "params", "--cost_target=1"], "--cost_target has 1 values"),
-        (["--cost_metric", "flops", "params", "--use_hw_cost"], "equations 5 and 6 take one cost"),
+        (["--cost_target=flops"], "--cost_target 'flops': give NAME=AMOUNT with a positive amount"),
+        (["--cost_target=flops=1,flops=2"], "--cost_target: flops is given twice, 1 and 2"),
+        (["--cost_target=-3"], "--cost_target '-3': give NAME=AMOUNT with a positive amount"),
+        (["--cost=flops", "--cost_target=params=1"], "--cost=flops has no effect: --cost_target"),
         (["--architecture_sampling=4"], "architecture_sampling: '4' is not EPOCHS:COUNT"),
         (["--weights_batch_size=0"], "--weights_batch_size must be at least 1, but got 0"),
         (["--arch_interaction_itself", "--arch_interaction_op=cat"], "--arch_interaction_itself"),

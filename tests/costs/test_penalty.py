@@ -156,7 +156,7 @@ def test_mistakes_are_named(known, settings, message):
 
 
 def test_an_unknown_cost_in_a_step_is_named():
-    with pytest.raises(ConfigError, match=r"'flops': this search space has the costs \['units'\]"):
+    with pytest.raises(ConfigError, match=r"'flops': this search space has \['units'\]"):
         LinearPenalty(1.0, metric="flops")(LOSS, COSTS)
 
 

@@ -37,7 +37,8 @@ def runs(model: DLRM) -> Counter[Operator]:
     for part in (model.bottom, model.top):
         found.update(mlp_operators(part.sizes, last_activation=part.last_activation))
     for rows, dim in zip(tables.rows, tables.dims, strict=True):
-        found[Operator.of("embedding", rows=rows, dim=dim, bag=1, skew=1.0)] += 1
+        width = tables.output_dim
+        found[Operator.of("embedding", rows=rows, dim=dim, width=width, bag=1, skew=1.0)] += 1
     for dim in set(tables.dims):
         found[Operator.of("embedding_group", dim=dim, width=tables.output_dim)] += 1
     if len(tables.groups) > 1:

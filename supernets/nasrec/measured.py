@@ -1,0 +1,51 @@
+"""What NASRec networks run, so that it can be measured: operators of one network and of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from dnas.core import Operator
+from supernets.embedding_operators import embedding_operator
+from supernets.nasrec.genome import Block, Genome, everything
+from supernets.nasrec.network import Network
+from supernets.nasrec.shape import Shape
+
+
+def network_operators(
+    network: Network, table_rows: Sequence[int], id_skew: float
+) -> tuple[Operator, ...]:
+    """What a forward pass runs: look-ups, layers, products.
+
+    Args:
+        network: Without dead parts.
+        table_rows: Rows of each feature's table.
+        id_skew: Zipf exponent of the ids.
+    """
+    e = network.shape.dim
+    look_ups = [embedding_operator(rows, e, e, id_skew) for rows in table_rows]
+    return (*look_ups, Operator.of("embedding_group", dim=e, width=e), *network.work())
+
+
+def extreme_genomes(shape: Shape) -> Iterator[Genome]:
+    """The whole supernet, and chains of the smallest blocks of each pair of operators.
+
+    Between the sizes of their operators lie those of all networks.
+    """
+    yield everything(shape)
+    for dense, sparse in product(shape.dense_operators, shape.sparse_operators):
+        yield tuple(_smallest(shape, number, dense, sparse) for number in range(shape.num_blocks))
+
+
+def _smallest(shape: Shape, source: int, dense: str, sparse: str) -> Block:
+    return Block(
+        dense_ops=(dense,),
+        sparse_ops=(sparse,),
+        dense_in=(source,),
+        sparse_in=(source,),
+        left=(source,),
+        right=(source,),
+        dense_dim=shape.dense_dims[0],
+        sparse_dim=shape.sparse_dims[0],
+        interact=False,
+    )
