@@ -421,7 +421,6 @@ def check_every_option_is_reachable(make_supernet: MakeSuperNet, make_inputs: Ma
 
 # -------------------------------------------------------------------------------- helpers
 
-#: The contracts, in the order in which ``check_supernet`` runs them.
 ALL_CHECKS = (
     check_one_hot_equals_built,
     check_rows_may_have_their_own_sample,
