@@ -30,20 +30,12 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parent.parent
-#: The packages whose ``__all__`` is the public surface, in the order of the pages.
-PACKAGES = (
-    "dnas",
-    "dnas.core",
-    "dnas.costs",
-    "dnas.data",
-    "dnas.metrics",
-    "dnas.models",
-    "dnas.strategies",
-    "dnas.spaces",
-    "dnas.testing",
-    "dnas.jobs",
-    "dnas.reporting",
-    "dnas.errors",
+_DIRECTIVE = re.compile(r"^\.\. public-names:: (\S+)", re.MULTILINE)
+#: The packages that have a page: their ``__all__`` is the public surface.
+PACKAGES = tuple(
+    package
+    for page in sorted((ROOT / "docs" / "reference").glob("*.rst"))
+    for package in _DIRECTIVE.findall(page.read_text(encoding="utf-8"))
 )
 _CITATION = re.compile(r"^\.\. \[(\w+)\] .*(?:\n[ \t]+\S.*)*\n?", re.MULTILINE)
 
