@@ -204,6 +204,7 @@ def run_training(
     return {
         "search_space": record.space,
         "architecture": record.to_json(),
+        "default_cost": space.default_cost,
         "selection": {"metric": space.task.selection, "maximize": space.task.maximize},
         "epochs": [
             {"epoch": e.epoch, "train_loss": e.train_loss, "validation": dict(e.validation)}
