@@ -25,9 +25,11 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.errors import SphinxError
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 _DIRECTIVE = re.compile(r"^\.\. public-names:: (\S+)", re.MULTILINE)
@@ -62,11 +64,7 @@ def defining_module(package: str, value: Any) -> str:
 
 
 def comment_of(package: str, name: str) -> list[str]:
-    """The ``#:`` comment of a public value, wherever in ``package`` it is assigned.
-
-    Raises:
-        SphinxError: It has none.
-    """
+    """The ``#:`` comment of a public value, wherever in ``package`` it is assigned."""
     value = public_names(package)[name]
     for module in _inside(package):
         if getattr(sys.modules[module], name, None) is not value:
@@ -75,7 +73,8 @@ def comment_of(package: str, name: str) -> list[str]:
         analyzer.analyze()
         if ("", name) in analyzer.attr_docs:
             return analyzer.attr_docs["", name]
-    raise SphinxError(f"{package}.{name} has no comment that begins with #: where it is assigned")
+    logger.warning("%s.%s has no comment #: where it is assigned", package, name)
+    return []
 
 
 def _has_docstring(value: Any) -> bool:

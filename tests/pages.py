@@ -7,8 +7,8 @@ What a fenced block means is said by its language and by the line of text before
   import from at once.
 - ``python``: executed, in one namespace for the whole page.
 - ``bash``: commands that begin with ``dnas`` or ``python -m pytest`` are run, one a line.
-- ``text`` after the line ``It prints:``: what the block before must have printed. ``...`` stands for
-  anything, and white space counts as one blank.
+- ``text`` after the line ``It prints:``: what the block before must have printed. ``...`` stands
+  for anything, and white space counts as one blank.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def test_a_page_writes_its_files_and_shares_names_between_blocks(tmp_path):
 
 
 def test_a_page_that_prints_something_else_is_wrong(tmp_path):
-    with pytest.raises(AssertionError, match="page.md:8: it printed\n2"):
+    with pytest.raises(AssertionError, match=r"page\.md:8: it printed\n2"):
         run(tmp_path, "```python\nprint(2)\n```\n\nIt prints:\n\n```text\n3\n```\n")
 
 
