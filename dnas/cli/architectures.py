@@ -134,11 +134,12 @@ def different_networks(
     count: int,
     generator: torch.Generator,
     flag: str = "--random",
+    fewer: bool = False,
 ) -> list[Architecture]:
     """Candidates of ``prior`` in the order drawn, each network once; ``flag`` asked for ``count``.
 
     Raises:
-        ConfigError: The space seems to have fewer networks.
+        ConfigError: The space seems to have fewer networks, and ``fewer`` will not do.
     """
     found: dict[str, Architecture] = {}
     repeats = 0
@@ -146,6 +147,8 @@ def different_networks(
         architecture = prior.candidate(generator)
         known = found.setdefault(super_net.canonical(architecture).id, architecture)
         repeats = 0 if known is architecture else repeats + 1
+        if repeats == _MOST_REPEATS and fewer:
+            break
         if repeats == _MOST_REPEATS:
             raise ConfigError(
                 f"{flag} {count}: {len(found)} different networks, and {repeats} draws that gave "

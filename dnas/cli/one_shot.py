@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dnas.cli.cost_flags import as_words, named_amounts
+from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest
 from dnas.cli.schedules import WeightsOptimizerName
@@ -102,6 +102,9 @@ class OneShotFlags:
     cost_limit: tuple[str, ...] = ()
     """Most that a candidate may cost, NAME=AMOUNT,... such as flops=2e6,embedding_bytes=2e8 (a
     plain number is of the space's usual cost); default: no limit."""
+    cost_table: str | None = None
+    """Measured operators, a file of dnas profile; gives the cost latency, in microseconds of a
+    forward pass of the table's rows."""
     checkpoint_every_s: float = 300.0
     """Seconds between checkpoints of the supernet's training."""
     log_every_steps: int = 100
@@ -214,6 +217,7 @@ def run_one_shot(
     super_net = space.make_supernet(parsed.space, data.spec)
     prior = space.prior(parsed.space, super_net)
     limits = flags.limits(space.default_cost)
+    latency = with_latency(super_net, flags.cost_table, limits)
     strategy = make_strategy(algorithm, flags, limits, prior, super_net, job.seed)
     # What cannot be done is to be said before the supernet is trained, not afterwards.
     prior.check_strategy(flags.path_sampling)
@@ -235,6 +239,7 @@ def run_one_shot(
         "supernet": weights_checksum(super_net.state_dict()),
         "device": device.type,
         **scoring.fingerprint(),
+        **({"cost_table": latency.hash} if latency else {}),
     }
     with open_evaluations(
         space,
@@ -265,6 +270,7 @@ def run_one_shot(
         parsed.space,
         data.spec,
         super_net,
+        latency,
     )
     logger.info("%d architectures in %s", len(files), folder.architectures)
     return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from dnas.cli.cost_flags import as_words, named_amounts
+from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.flags import (
     ConfigFlags,
     early_value,
@@ -117,6 +117,9 @@ class SearchFlags:
     cost_target: tuple[str, ...] = ()
     """What sampled architectures are to cost, NAME=AMOUNT,... such as flops=2e6,embedding_bytes=2e8
     (a plain number is of --cost); replaces equations 5 and 6."""
+    cost_table: str | None = None
+    """Measured operators, a file of dnas profile; gives the cost latency, in microseconds of a
+    forward pass of the table's rows."""
     cost_at_most: bool = False
     """Targets are ceilings: nothing pushes a cheaper architecture up to them."""
     cost_dual_rate: float = 0.01
@@ -229,10 +232,12 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     seed_everything(job.seed)
     data = space.prepare(parsed.data)
     super_net = space.make_supernet(parsed.space, data.spec)
+    assert flags.cost is not None, "parse_search names every cost"
+    targets = flags.targets(flags.cost)
+    latency = with_latency(super_net, flags.cost_table, {flags.cost, *targets})
     of_job = identity(space, parsed.space, data)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
-    assert flags.cost is not None, "parse_search names every cost"
 
     def training(split: str, batch_size: int, flag: str) -> Loader:
         return data.loader(
@@ -290,7 +295,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         cost_coef=flags.cost_coef,
         cost_multiplier=flags.cost_multiplier,
         cost_metric=flags.cost,
-        cost_target=flags.targets(flags.cost) or None,
+        cost_target=targets or None,
         cost_dual_rate=flags.cost_dual_rate,
         cost_at_most=flags.cost_at_most,
         sampling_mode=flags.sampling_mode,
@@ -309,6 +314,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         fingerprint={
             "weights_batch_size": flags.weights_batch_size,
             "arch_params_batch_size": flags.arch_params_batch_size,
+            **({"cost_table": latency.hash} if latency else {}),
             **of_job,
         },
         world=world,
@@ -326,6 +332,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         parsed.space,
         data.spec,
         super_net,
+        latency,
     )
     logger.info("%d architectures in %s", len(files), folder.architectures)
     return {

@@ -23,6 +23,7 @@ from dnas.cli.flags import (
 )
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
+from dnas.cli.measured_latency import latency_report
 from dnas.cli.run import guarded
 from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.cli.supernet_files import load_supernet
@@ -30,7 +31,16 @@ from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.runs import SAMPLED, JobFolder
-from dnas.spaces import Prepared, SearchSpace, costs_of, find_space, overridden, space_config
+from dnas.spaces import (
+    LATENCY,
+    LatencyTable,
+    Prepared,
+    SearchSpace,
+    costs_of,
+    find_space,
+    overridden,
+    space_config,
+)
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
@@ -80,6 +90,9 @@ class TrainFlags:
     space_overrides: tuple[str, ...] = ()
     """Fields of the search space's configuration to replace, each NAME=VALUE: the architecture is
     built in the configuration of its search but for these, e.g. max_embedding_rows=0."""
+    cost_table: str | None = None
+    """Measured operators, a file of dnas profile: the model's latency is predicted by it, and
+    measured on the table's machine, device and batch size once the model is trained."""
     warm_start: str | None = None
     """Start from a trained supernet's weights: a supernet.safetensors file, or the word supernet
     for the one beside the architecture's folder (search with --save_supernet_weights)."""
@@ -154,6 +167,14 @@ def run_training(
         config = _config(space, record, flags)
         costs = costs_of(space, config, data.spec, record.architecture)
         record = replace(record, space_config=asdict(config), costs=costs)
+    latency = predicted = None
+    if flags.cost_table:
+        config = _config(space, record, flags)
+        latency = LatencyTable.load(flags.cost_table)
+        predicted = latency.predict(space, config, data.spec, record.architecture)
+        costs = {**record.costs, LATENCY: predicted.us}
+        table = {"cost_table": latency.describe()}
+        record = replace(record, costs=costs, provenance={**record.provenance, **table})
     seed_everything(job.seed)
     model = _model(space, record, flags, data)
 
@@ -201,6 +222,12 @@ def run_training(
         world=world,
     )
     result = trainer.train()
+    costs = {**record.costs, "params": float(count_params(model))}
+    measured = {}
+    if latency is not None and predicted is not None and world.is_main:
+        measured["latency"] = report = latency_report(latency, predicted, model, data)
+        if report["measured"] is not None:
+            costs["measured_latency"] = report["measured"]
     return {
         "search_space": record.space,
         "architecture": record.to_json(),
@@ -213,7 +240,8 @@ def run_training(
         "best_epoch": result.best_epoch,
         "validation": dict(result.validation),
         "test": None if result.test is None else dict(result.test),
-        "costs": {**record.costs, "params": float(count_params(model))},
+        "costs": costs,
+        **measured,
         "data": dict(data.record),
     }
 

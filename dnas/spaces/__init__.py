@@ -2,10 +2,13 @@
 
 from dnas.spaces.base import Prepared, SearchSpace
 from dnas.spaces.files import build_model, load_architecture, make_record, space_config
+from dnas.spaces.latency import LATENCY, LatencyTable
 from dnas.spaces.overrides import costs_of, overridden
 from dnas.spaces.registry import find_space, known_spaces, register
 
 __all__ = [
+    "LATENCY",
+    "LatencyTable",
     "Prepared",
     "SearchSpace",
     "build_model",
