@@ -51,6 +51,12 @@ class ArchitectureError(DnasError):
     """An architecture does not fit the search space it is used with."""
 
 
+class UnknownChoiceError(ArchitectureError, KeyError):
+    """A sample has no weights for a choice; a KeyError too, as of every mapping."""
+
+    __str__ = Exception.__str__  # a KeyError's would put the message into quotes
+
+
 class CostError(DnasError):
     """A measured cost is missing, or was measured under other conditions than are asked for."""
 

@@ -22,7 +22,7 @@ __all__ = ["release"]
 
 project = "dnas"
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "benchmarks/*.md"]
+include_patterns = ["*.md", "docs/**", "benchmarks/*.md", "sample_extension/*.md"]
 exclude_patterns = [".*", "runs", "data_cache", "build", "dist", "tests", "dnas", "supernets"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}

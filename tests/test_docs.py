@@ -11,7 +11,14 @@ import pytest
 from pages import PageRun, blocks
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+        *ROOT.glob("sample_extension/*.md"),
+    ]
+)
 EXTENDING = ROOT / "docs" / "extending.md"
 
 

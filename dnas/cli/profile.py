@@ -30,7 +30,7 @@ from dnas.costs import Conditions, CostTable, open_table
 from dnas.costs.interpolation import Law
 from dnas.costs.spreading import spread_out
 from dnas.errors import ConfigError
-from dnas.spaces import Prepared, SearchSpace
+from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
 from dnas.training.allocator import keep_freed_memory
 from dnas.training.seeding import derive_seed, seed_everything
 
@@ -116,8 +116,8 @@ def _main(argv: Sequence[str]) -> int:
     torch.set_num_threads(flags.threads)
     keep_freed_memory()  # as every job does, and the memory pools of servers
     seed_everything(flags.seed)
-    data = space.prepare(parsed.data)
-    super_net = space.make_supernet(parsed.space, data.spec)
+    data = prepared_by(space, parsed.data)
+    super_net = supernet_of(space, parsed.space, data.spec)
     return _profile(space, parsed, data, super_net, table)
 
 

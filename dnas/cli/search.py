@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from dnas.cli.baselines import extremes
 from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.flags import (
     ConfigFlags,
@@ -28,7 +29,7 @@ from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import SearchSpace
+from dnas.spaces import SearchSpace, prepared_by, supernet_of
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
@@ -128,6 +129,9 @@ class SearchFlags:
     """Also train the most likely architecture."""
     num_random_archs: int = -1
     """Random architectures of the same space to train as a baseline; -1: as many as sampled."""
+    sample_extremes: bool = False
+    """Also train the smallest and the largest architecture of the space, by the first target's cost
+    or else --cost: they show what there is to choose between."""
     validate: bool = True
     """Validate the supernet and its most likely architecture at each phase end."""
     save_supernet_weights: bool = False
@@ -230,8 +234,8 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     folder = job.folder()
     device = job.device()
     seed_everything(job.seed)
-    data = space.prepare(parsed.data)
-    super_net = space.make_supernet(parsed.space, data.spec)
+    data = prepared_by(space, parsed.data)
+    super_net = supernet_of(space, parsed.space, data.spec)
     assert flags.cost is not None, "parse_search names every cost"
     targets = flags.targets(flags.cost)
     latency = with_latency(super_net, flags.cost_table, {flags.cost, *targets})
@@ -324,8 +328,9 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         return {}
     if flags.save_supernet_weights:
         save_supernet(folder, super_net, of_job)
+    baseline = extremes(super_net, flags.cost) if flags.sample_extremes else []
     files = write_architectures(
-        result.architectures,
+        [*result.architectures, *baseline],
         folder,
         space,
         flags.search_space,

@@ -36,10 +36,13 @@ from dnas.spaces import (
     LatencyTable,
     Prepared,
     SearchSpace,
+    check_params,
     costs_of,
     find_space,
     overridden,
+    prepared_by,
     space_config,
+    supernet_of,
 )
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
@@ -156,7 +159,7 @@ def run_training(
     """The training itself; gives the fields of the result file."""
     job: JobFlags = parsed.job
     flags: TrainFlags = parsed.training
-    data = space.prepare(parsed.data)
+    data = prepared_by(space, parsed.data)
     found = space.spec_to_json(data.spec)
     if found != dict(record.data_spec):
         raise ArchitectureError(
@@ -177,6 +180,7 @@ def run_training(
         record = replace(record, costs=costs, provenance={**record.provenance, **table})
     seed_everything(job.seed)
     model = _model(space, record, flags, data)
+    check_params(model, record.costs, str(flags.sampled_arch))
 
     device = job.device()
     trainer = StandaloneTrainer(
@@ -262,7 +266,7 @@ def _model(
     weights = Path(flags.warm_start)
     if flags.warm_start == "supernet":
         weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
-    super_net = space.make_supernet(config, data.spec)
+    super_net = supernet_of(space, config, data.spec)
     flag = "--warm_start"
     if flags.space_overrides:  # with which it may be another supernet, that the weights do not fit
         flag = f"--space_overrides {' '.join(flags.space_overrides)} with {flag}"

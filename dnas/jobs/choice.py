@@ -4,9 +4,9 @@ NASRec (arXiv:2207.07187, 5.1, "Model Selection") retrains what the search found
 the best *validation* performance, and lets only that one see the test rows. An architecture stands
 by its best job: its learning rates and seeds were alternatives of one list, and the list's best is
 what the sampled stage says of it. Equal values are told apart by the job's id, so that a choice is
-the same whenever it is made of the same results. What was trained for comparison alone, at random
-or by people, takes no part: the final model is to be what the search found. Where there is nothing
-else (a random search is an experiment too), it does.
+the same whenever it is made of the same results. What was trained for comparison alone (drawn at
+random, given by people, an extreme of the space) takes no part: the final model is to be what the
+search found. Where there is nothing else (a random search is an experiment too), it does.
 
 The choice is a file, ``choice.json``, written before any job follows from it. Once made it stays:
 test rows that have been looked at by one final model must not decide about the next.
@@ -30,7 +30,7 @@ from dnas.runs import RunFolder
 
 _FORMAT = "dnas.choice/1"
 #: Origins of architectures that are trained for comparison.
-_CONTROLS = ("random", "given")
+_CONTROLS = ("random", "given", "smallest", "largest")
 
 
 @dataclass(frozen=True, kw_only=True)

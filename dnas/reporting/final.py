@@ -12,7 +12,7 @@ from dnas.quality import Quality
 from dnas.reporting.comparison import architecture_keys
 from dnas.reporting.complexity import ROLES
 from dnas.reporting.judging import metrics_of, values_of
-from dnas.reporting.statistics import GIVEN, RANDOM
+from dnas.reporting.statistics import EXTREMES, GIVEN, RANDOM
 from dnas.reporting.text import columns, compact, fixed, plural, shorten
 from dnas.runs import FINAL
 
@@ -78,14 +78,16 @@ def complexity_lines(table: pd.DataFrame) -> list[str]:
     tested = any(values_of(table, f"test_{name}").notna().any() for name in metrics)
     splits = ("validation", "test") if tested else ("validation",)
     heads = [name if s == "validation" else f"{s} {name}" for s in splits for name in metrics]
-    rows = [["", *heads, "MMACs", "params", "embedding"]]
+    embeddings = ["embedding_params"] if table["embedding_params"].notna().any() else []
+    rows = [["", *heads, "MMACs", "params", *(["embedding"] if embeddings else [])]]
     for role in ROLES:
         for _, row in table[table["role"] == role].head(_SHOWN.get(role, 1)).iterrows():
-            name = f"{'' if role in _SHOWN else 'best '}{role} {row['architecture_id']}"
+            who = row["origin"] if row["origin"] in EXTREMES else role
+            name = f"{'' if role in _SHOWN else 'best '}{who} {row['architecture_id']}"
             cells = [shorten(name, 27)]
             cells += [fixed(row[f"{s}_{name}"]) for s in splits for name in metrics]
             cells.append(f"{row['mmacs']:.4g}" if pd.notna(row["mmacs"]) else "-")
-            cells += [compact(row[name]) for name in ("params", "embedding_params")]
+            cells += [compact(row[name]) for name in ("params", *embeddings)]
             rows.append(cells)
     return ["complexity", *columns(rows)]
 

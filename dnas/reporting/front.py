@@ -24,6 +24,8 @@ _STYLES: dict[str, tuple[str, str, str, float]] = {
     "most_likely": ("most likely under θ", "*", COLORS[1], 120),
     "evolution": ("evolution", "D", COLORS[3], 40),
     "random_search": ("random search", "v", COLORS[4], 46),
+    "smallest": ("smallest", "<", COLORS[5], 60),
+    "largest": ("largest", ">", COLORS[5], 60),
 }
 _OTHER = ("other", "s", COLORS[2], 36)
 _MOST_NAMED = 8

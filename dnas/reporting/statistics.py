@@ -13,7 +13,14 @@ import pandas as pd
 
 from dnas.quality import LOGLOSS
 from dnas.reporting.frames import cost_columns
-from dnas.reporting.judging import CLICK_METRICS, losses_of, metrics_of, quality_of, values_of
+from dnas.reporting.judging import (
+    CLICK_METRICS,
+    fixed_metrics,
+    losses_of,
+    metrics_of,
+    quality_of,
+    values_of,
+)
 
 #: A loss this many times that of always predicting the click rate is a failure of training.
 DIVERGED_NORMALIZED_ENTROPY = 2.0
@@ -23,15 +30,19 @@ DIVERGED_TIMES_MEDIAN = 3.0
 CALIBRATION_DISTANCE = "validation_calibration_distance"
 STATISTICS = ("min", "mean", "median", "max")
 SEARCHED, RANDOM, GIVEN = "searched", "random", "given"
+#: Origins of the cheapest and the dearest architecture of a space.
+EXTREMES = ("smallest", "largest")
 
 
 def diverged_rows(frame: pd.DataFrame) -> pd.Series:
     """Mark trainings whose selecting metric is NaN, infinite or absurd.
 
-    Absurd is a normalized entropy above :data:`DIVERGED_NORMALIZED_ENTROPY`; in rows without that
-    metric, a log loss above :data:`DIVERGED_TIMES_MEDIAN` times the median of all rows. No value of
-    another metric is absurd: a share, such as accuracy, is bounded and cannot spoil a mean, and an
-    error, such as MSE, has no scale that is known here.
+    Absurd is, of clicks, a normalized entropy above :data:`DIVERGED_NORMALIZED_ENTROPY`; in rows
+    without that metric, a log loss above :data:`DIVERGED_TIMES_MEDIAN` times the median of all
+    rows. Elsewhere no value is absurd: a share, such as accuracy, is bounded and cannot spoil a
+    mean; an error, such as MSE, has no scale that is known here; and the log loss of a choice among
+    classes is near 0 where all are right, so that a network that is three times as wrong as most
+    may be a small one.
 
     Args:
         frame: As from ``results_frame``.
@@ -41,7 +52,7 @@ def diverged_rows(frame: pd.DataFrame) -> pd.Series:
     """
     loss = losses_of(frame)
     finite = pd.Series(np.isfinite(loss), index=frame.index)
-    if quality_of(frame) != LOGLOSS:
+    if quality_of(frame) != LOGLOSS or not fixed_metrics(metrics_of(frame)):
         return ~finite
     entropy = values_of(frame, "validation_ne")
     limit = DIVERGED_TIMES_MEDIAN * loss[finite].median()
@@ -51,9 +62,10 @@ def diverged_rows(frame: pd.DataFrame) -> pd.Series:
 
 def population(frame: pd.DataFrame) -> pd.Series:
     """``random`` for architectures drawn without a search, ``given`` for those that a person
-    chose (hand-crafted baselines), ``searched`` for all others.
+    chose (hand-crafted baselines) and for the extremes of a space, ``searched`` for all others.
     """
-    return frame["origin"].where(frame["origin"].isin((RANDOM, GIVEN)), SEARCHED)
+    origins = frame["origin"].replace(dict.fromkeys(EXTREMES, GIVEN))
+    return origins.where(origins.isin((RANDOM, GIVEN)), SEARCHED)
 
 
 def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:

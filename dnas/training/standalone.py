@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dnas.core.schedules import LrLambda, constant
-from dnas.data.batch import Batch
-from dnas.data.loader import Loader
+from dnas.data.batch import Batch, check_batch
+from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
@@ -23,6 +23,7 @@ from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
 from dnas.training.graphs import CudaRecorder, RecordedStep, check_step_mode
 from dnas.training.job_files import JobFiles
+from dnas.training.loss import loss_of
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
 from dnas.training.precision import check_precision, computing_in, for_loss
@@ -122,9 +123,9 @@ class StandaloneTrainer:
         self.model = model.to(self.device)
         self.task = task
         self.world = world or World()
-        self.train_loader, self.valid_loader = train_loader, valid_loader
-        self.test_loader = test_loader
-        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(train_loader))
+        self.train_loader, self.valid_loader = as_loader(train_loader), as_loader(valid_loader)
+        self.test_loader = None if test_loader is None else as_loader(test_loader)
+        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(self.train_loader))
         self.lr_lambdas: Sequence[LrLambda] = [lr_lambda or constant()]
         self.update_lr_every_step = update_lr_every_step
         self.clip_grad_norm_value = clip_grad_norm_value
@@ -242,13 +243,14 @@ class StandaloneTrainer:
 
     def run_one_step(self, batch: Batch) -> Tensor:
         """One step as it is; its loss."""
+        check_batch(batch)
         share = self.world.share(len(batch.labels))
         batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()
         with computing_in(self.precision, self.device):
             outputs = self.model(*batch.inputs)
         outputs = for_loss(outputs, self.precision)
-        loss = self.world.mean(self.task.loss(outputs, batch.labels), share)
+        loss = self.world.mean(loss_of(self.task.loss, outputs, batch.labels), share)
         loss.backward()
         parameters = self.optimizer.parameters()
         self.world.sync_gradients(parameters)

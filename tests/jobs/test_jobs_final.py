@@ -469,12 +469,14 @@ def test_what_was_trained_for_comparison_takes_no_part_beside_what_was_searched(
         [
             ("A", logloss(0.1) | origin("random")),
             ("B", logloss(0.2) | origin("given")),
+            ("D", logloss(0.3) | origin("largest")),
+            ("E", logloss(0.3) | origin("smallest")),
         ],
     )
     choice = choose(run, judged(*controls, ("C", logloss(0.9) | origin("draw"))), 1)
     assert [c.canonical_id for c in choice.chosen] == ["C"]
-    assert (choice.candidates, choice.controls, choice.runner_up) == (1, 2, None)
-    assert "2 architectures were trained for comparison alone" in str(choice)
+    assert (choice.candidates, choice.controls, choice.runner_up) == (1, 4, None)
+    assert "4 architectures were trained for comparison alone" in str(choice)
     choice = choose(run, judged(*controls), 1)  # a random search
     assert [c.canonical_id for c in choice.chosen] == ["A"]
     assert choice.controls == 0
