@@ -16,6 +16,9 @@ from dnas.errors import DnasError
 
 #: Names that :func:`replacing` gives to its temporary files.
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}\.tmp(?P<suffix>(\.[^.]*)?)")
+#: Names that safetensors gives to temporary files of its own, which it renames to the one that it
+#: was given; whose they are they do not say.
+_OF_SAFETENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
 
 
 @contextmanager
@@ -56,14 +59,20 @@ def remove_temporary_files(folder: str | Path, *, of: Collection[Path] | None = 
         The files removed.
     """
     found = []
-    for path in sorted(Path(folder).glob(".*.tmp*")):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match is None:
-            continue
-        if of is None or path.with_name(match["stem"] + match["suffix"]) in of:
+    for path in sorted(Path(folder).glob(".*tmp*")):
+        if _is_left_over(path, of):
             path.unlink(missing_ok=True)
             found.append(path)
     return found
+
+
+def _is_left_over(path: Path, of: Collection[Path] | None) -> bool:
+    if _OF_SAFETENSORS.fullmatch(path.name):
+        return of is None or any(target.suffix == ".safetensors" for target in of)
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None:
+        return False
+    return of is None or path.with_name(match["stem"] + match["suffix"]) in of
 
 
 def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:

@@ -62,6 +62,17 @@ def test_temporary_files_of_other_files_may_be_left_alone(tmp_path):
     assert other.exists()
 
 
+def test_temporary_files_of_safetensors_are_those_of_model_files(tmp_path):
+    left, others = tmp_path / ".tmpQlIl3r", [tmp_path / ".tmp_notes", tmp_path / ".tmpabcdefg"]
+    for path in (left, *others):
+        path.touch()
+    assert remove_temporary_files(tmp_path, of=[tmp_path / "a.json"]) == []
+    assert remove_temporary_files(tmp_path, of=[tmp_path / "model.safetensors"]) == [left]
+    left.touch()
+    assert remove_temporary_files(tmp_path) == [left]
+    assert all(path.exists() for path in others)
+
+
 def test_a_torn_line_stays_a_line_of_its_own(tmp_path):
     path = tmp_path / "m.jsonl"
     append_json_line(path, {"a": 1})

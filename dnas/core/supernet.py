@@ -328,16 +328,18 @@ class SuperNet(nn.Module, ABC):
         """The distinct operators of this space, sorted.
 
         Raises:
-            CostError: Nobody said what this supernet runs.
+            CostError: A supernet in the tree does not say what it runs: a measured cost would leave
+                that out.
         """
+        silent = [type(net).__name__ for net in self.modules() if _is_silent(net)]
+        if silent:
+            raise CostError(
+                f"{silent[0]} does not say which operators it runs, so there are no measured "
+                "costs; implement option_operators and fixed_operators (or operator_terms) of "
+                f"{', '.join(dict.fromkeys(silent))}; return nothing where there is nothing"
+            )
         with torch.no_grad():
             found = self.operator_terms(self.probability_sample()).operators
-        if not found:
-            raise CostError(
-                f"{type(self).__name__} does not say which operators its options run, so it has "
-                "no measured costs; implement option_operators and fixed_operators (or "
-                "operator_terms)"
-            )
         return tuple(sorted(set(found)))
 
     def price(self, cost: str, prices: Callable[[Operator], float]) -> None:
@@ -437,6 +439,15 @@ class SuperNet(nn.Module, ABC):
             column_title=choice.column_title,
             row_notes=choice.row_notes,
         )
+
+
+def _is_silent(module: nn.Module) -> bool:
+    """Whether a supernet says nothing of its operators, where its nested ones may."""
+    said = ("option_operators", "fixed_operators", "operator_terms")
+    kind = type(module)
+    return isinstance(module, SuperNet) and all(
+        getattr(kind, name) is getattr(SuperNet, name) for name in said
+    )
 
 
 def _reference(sample: Sample) -> Tensor:

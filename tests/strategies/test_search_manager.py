@@ -139,7 +139,7 @@ def test_contradictory_arguments_are_refused(changes, message):
 def test_a_net_without_choices_is_refused():
     net = Scales()
     del net.choice
-    with pytest.raises(ConfigError, match="the supernet has no Choice"):
+    with pytest.raises(ConfigError, match="Scales has no Choice: there is nothing to search"):
         scale_manager(net)
 
 

@@ -6,14 +6,16 @@ from collections import Counter
 
 import pytest
 import torch
+from torch import nn
 
-from dnas.core import Operator, Sample
+from dnas.core import Architecture, Operator, Sample, SuperNet
 from dnas.data import DataSpec
 from dnas.errors import CostError
 from dnas.models import DLRM
-from dnas.models.operators import mlp_operators
+from dnas.models.operators import linear_operator, mlp_operators
 from dnas.testing.contracts.walking import all_architectures
 from supernets.config import DLRMSpaceConfig
+from supernets.mlp import MLPSuperNet
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS
 
 SPEC = DataSpec(dense_names=("a", "b"), sparse_names=("u", "v"), cardinalities=(50, 3))
@@ -89,3 +91,34 @@ def test_what_has_no_price_is_named():
     net = EMB_DIM.make_supernet(CONFIG, SPEC)
     with pytest.raises(CostError, match=r"dot_interaction\(diagonal=0, dim=4, vectors=3\)"):
         net.price("latency", prices)
+
+
+class Around(SuperNet):
+    """A supernet with layers of its own around one that says what it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.inner = MLPSuperNet(4, 1, (2, 4), 2)
+
+    def forward(self, x: torch.Tensor, *, sample: Sample) -> torch.Tensor:
+        return self.inner(self.first(x), sample=sample)
+
+    def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 4), self.inner.build(architecture))
+
+
+class AroundInFull(Around):
+    def fixed_operators(self) -> list[Operator]:
+        return [linear_operator(3, 4, relu=False)]
+
+
+def test_half_of_a_network_has_no_price():
+    """What an outer supernet does not say would be missing from every sum."""
+    net = Around()
+    with pytest.raises(CostError, match="Around does not say which operators it runs"):
+        net.price("latency", lambda operator: 1.0)
+    assert "latency" not in net.expected_cost(net.probability_sample())
+    full = AroundInFull()
+    full.price("latency", lambda operator: 1.0)
+    assert full.cost(full.sample_arch())["latency"] == 3.0
