@@ -1,0 +1,16 @@
+"""Retrieval data: interactions, their splits and protocols, and loaders for two-tower models."""
+
+from dnas.data.retrieval.batch import TowerBatch
+from dnas.data.retrieval.interactions import Interactions
+from dnas.data.retrieval.relevance import Protocol, is_ranking, pack, unpack
+from dnas.data.retrieval.spec import TowerSpec
+
+__all__ = [
+    "Interactions",
+    "Protocol",
+    "TowerBatch",
+    "TowerSpec",
+    "is_ranking",
+    "pack",
+    "unpack",
+]
