@@ -229,6 +229,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     seed_everything(job.seed)
     data = space.prepare(parsed.data)
     super_net = space.make_supernet(parsed.space, data.spec)
+    task = space.task_of(parsed.space)
     of_job = identity(space, parsed.space, data)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
@@ -254,8 +255,8 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
             if flags.validate
             else None
         ),
-        make_metrics=space.task.metrics,
-        loss_function=space.task.loss,
+        make_metrics=task.metrics,
+        loss_function=task.loss,
         n_total_s_net_training_epochs=flags.n_total_s_net_training_epochs,
         num_warmup_epochs=flags.num_warmup_epochs,
         n_alt_train_amt=flags.n_alt_train_amt,

@@ -156,11 +156,12 @@ def run_training(
         record = replace(record, space_config=asdict(config), costs=costs)
     seed_everything(job.seed)
     model = _model(space, record, flags, data)
+    task = space.task_of(space_config(space, record.space_config, flags.sampled_arch))
 
     device = job.device()
     trainer = StandaloneTrainer(
         model,
-        space.task,
+        task,
         train_loader=data.loader(
             "train",
             flags.batch_size,
@@ -204,7 +205,7 @@ def run_training(
     return {
         "search_space": record.space,
         "architecture": record.to_json(),
-        "selection": {"metric": space.task.selection, "maximize": space.task.maximize},
+        "selection": {"metric": task.selection, "maximize": task.maximize},
         "epochs": [
             {"epoch": e.epoch, "train_loss": e.train_loss, "validation": dict(e.validation)}
             for e in result.epochs
