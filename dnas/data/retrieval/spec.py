@@ -1,4 +1,4 @@
-"""What a two-tower model must know of its data: fields, vocabularies, lengths; nothing of its rows."""
+"""What a two-tower model must know of its data: fields, vocabularies, lengths; none of its rows."""
 
 from __future__ import annotations
 

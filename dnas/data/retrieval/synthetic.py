@@ -2,10 +2,10 @@
 
 Users and items belong to one of G groups. User u draws items without replacement; the probability
 of item i is proportional to ``popularity_i * exp(TASTE * [group_u = group_i])`` among those not
-drawn yet, popularity being 1 / rank. What models see: an item's group is its field ``category``; its
-multi-hot ``tags`` are its group's tag and, for every second item, the tag of the group after it. A
-user's group is not in its fields but for ``hint``, which is the group with probability
-:data:`HINT` and a random one otherwise: it has to be learned from the user's id or read off the
+drawn yet, popularity being 1 / rank. What models see: an item's group is its field ``category``;
+its multi-hot ``tags`` are its group's tag and, for every second item, the tag of the group after
+it. A user's group is not in its fields but for ``hint``, which is the group with probability
+:data:`HINT` and a random one otherwise: it has to be learned from the user's id, or read off the
 history. The best ranking for a user, by the definition above, is :meth:`Truth.weights`.
 """
 

@@ -1,0 +1,146 @@
+"""Who is ranked: for each protocol the users, their histories, what is relevant, what is excluded.
+
+All items of the corpus are candidates but for the excluded ones. A user's relevant items are the
+different items of the part, without those that are excluded (an item that was interacted with
+again); users without any are left out.
+
+- ``paper`` (test), as released with AutoTower: the history is that of one random test row of the
+  user, so that some of it *are* test items; excluded are train items, so that validation items
+  compete, and count as wrong.
+- ``temporal`` (test): the history ends where the user's test part begins; excluded are train items.
+- ``temporal_exclude`` (test): the history of ``temporal``; train and validation items are excluded.
+- ``validation``: the history is the user's last train items; excluded are train items. No test row,
+  and no validation row, is in it. With the temporal split that is the history at the moment when
+  the user's validation part begins. With the paper's it may hold items later than relevant ones:
+  that is how this split divides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from dnas.data.retrieval.relevance import Protocol
+from dnas.data.retrieval.split import STREAM_MOMENTS
+from dnas.data.retrieval.timeline import Timeline, windows
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Lists of items, one after the other: list k is ``items[starts[k]:starts[k + 1]]``."""
+
+    items: np.ndarray
+    starts: np.ndarray
+
+    def take(self, first: int, last: int) -> list[np.ndarray]:
+        """The lists ``first .. last - 1``."""
+        return [self.items[a:b] for a, b in pairwise(self.starts[first : last + 1])]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The U users of a protocol.
+
+    Attributes:
+        protocol: Which.
+        users: ``(U,)`` their ids, ascending.
+        histories: ``(U, L)`` int32 items, padded on the left with 0.
+        relevant: Items of each user, ascending.
+        excluded: Items of each user, ascending.
+    """
+
+    protocol: Protocol
+    users: np.ndarray
+    histories: np.ndarray
+    relevant: Lists
+    excluded: Lists
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def make_rankings(
+    timeline: Timeline, parts: Mapping[str, np.ndarray], *, length: int, seed: int
+) -> dict[Protocol, Ranking]:
+    """The rankings of all protocols.
+
+    Args:
+        timeline: The interactions.
+        parts: Of :func:`~dnas.data.retrieval.split.split_timeline`.
+        length: L.
+        seed: Of the random test moments.
+    """
+    pairs = {name: _pairs(timeline, parts[name]) for name in ("train", "validation", "test")}
+    seen = np.union1d(pairs["train"], pairs["validation"])
+    test = parts["test"]
+    first = _first_of_users(timeline, test)
+    moments = _moments(timeline, test, seed)
+    before = timeline.histories(first, length)
+    train = parts["train"]
+    train_starts = np.searchsorted(timeline.users[train], np.arange(len(timeline.starts)))
+    validated = np.unique(timeline.users[parts["validation"]]).astype(np.int64)
+    last_trained = windows(
+        timeline.items[train], train_starts[validated], train_starts[validated + 1], length
+    )
+    tested = timeline.users[first].astype(np.int64)
+    made = (
+        (Protocol.PAPER, tested, timeline.histories(moments, length), "test", pairs["train"]),
+        (Protocol.TEMPORAL, tested, before, "test", pairs["train"]),
+        (Protocol.TEMPORAL_EXCLUDE, tested, before, "test", seen),
+        (Protocol.VALIDATION, validated, last_trained, "validation", pairs["train"]),
+    )
+    return {
+        protocol: _ranking(protocol, users, histories, pairs[part], excluded)
+        for protocol, users, histories, part, excluded in made
+    }
+
+
+#: A user and an item as one number: the user times this, plus the item.
+_SHIFT = 1 << 32
+
+
+def _pairs(timeline: Timeline, positions: np.ndarray) -> np.ndarray:
+    """The different (user, item) of some positions, ascending, each as one number."""
+    users = timeline.users[positions].astype(np.int64)
+    return np.unique(users * _SHIFT + timeline.items[positions])
+
+
+def _ranking(
+    protocol: Protocol,
+    users: np.ndarray,
+    histories: np.ndarray,
+    relevant: np.ndarray,
+    excluded: np.ndarray,
+) -> Ranking:
+    relevant = np.setdiff1d(relevant, excluded, assume_unique=True)
+    kept = np.isin(users, relevant // _SHIFT)
+    users = users[kept]
+    return Ranking(
+        protocol, users, histories[kept], _lists(relevant, users), _lists(excluded, users)
+    )
+
+
+def _lists(pairs: np.ndarray, users: np.ndarray) -> Lists:
+    """The items of each of ``users``, from ascending pairs."""
+    pairs = pairs[np.isin(pairs // _SHIFT, users)]
+    starts = np.searchsorted(pairs // _SHIFT, users)
+    return Lists((pairs % _SHIFT).astype(np.int32), np.append(starts, len(pairs)))
+
+
+def _first_of_users(timeline: Timeline, positions: np.ndarray) -> np.ndarray:
+    """The first position of each user that has one; ``positions`` are ascending."""
+    users = timeline.users[positions]
+    is_first = np.ones(len(positions), dtype=bool)
+    is_first[1:] = users[1:] != users[:-1]
+    return positions[is_first]
+
+
+def _moments(timeline: Timeline, positions: np.ndarray, seed: int) -> np.ndarray:
+    """A random position of each user that has one, users ascending."""
+    rng = np.random.default_rng([seed, STREAM_MOMENTS])
+    shuffled = rng.permutation(positions)
+    _, first = np.unique(timeline.users[shuffled], return_index=True)
+    return shuffled[first]
