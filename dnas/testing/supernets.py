@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -221,12 +222,13 @@ def check_phases_keep_apart(make_supernet: MakeSuperNet, make_inputs: MakeInputs
         inputs = make_inputs(ROWS)
         with torch.no_grad():
             shape = net(*inputs, sample=net.soft_sample(1.0, ROWS)).shape
-        batch = FixedBatch(inputs, torch.rand(shape))
+        # Outputs may have other rows than the batch: two-tower models give users and items.
+        batch, targets = FixedBatch(inputs, torch.zeros(ROWS)), torch.rand(shape)
         manager = SearchManager(
             net,
             w_dataloader=[batch],
             m_dataloader=[batch],
-            loss_function=nn.functional.mse_loss,
+            loss_function=partial(_distance, targets),
             n_total_s_net_training_epochs=1,
             num_warmup_epochs=0,
             mask_initial_lrs=[0.1],
@@ -431,6 +433,10 @@ ALL_CHECKS = (
     check_round_trips,
     check_every_option_is_reachable,
 )
+
+
+def _distance(targets: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.mse_loss(outputs, targets)
 
 
 class _AllCosts(StatelessPenalty):

@@ -30,9 +30,7 @@ UNCORRECTED = SampledSoftmax(temperature=1.0, corrected=False)
 _MOST_SCORES = 1 << 23
 
 
-def ranking_values(
-    users: Tensor, items: Tensor, relevant: Tensor, excluded: Tensor
-) -> Tensor:
+def ranking_values(users: Tensor, items: Tensor, relevant: Tensor, excluded: Tensor) -> Tensor:
     """Every metric of every user who has a relevant item, by full ranking.
 
     Args:

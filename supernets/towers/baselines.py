@@ -1,6 +1,6 @@
 """Hand-crafted two-tower models as a search space of one decision: GoogleDNN in three sizes.
 
-GoogleDNN (Yi et al., RecSys 2019, in the sizes of arXiv:2207.01890's tables): fields of a user and
+GoogleDNN (Yi et al., RecSys 2019, in the three sizes of AutoTower's Table 4): fields of a user and
 the mean of the history, fields of an item, each through a chain of fully connected layers.
 
 Letters: B rows, U users, N items, D width of the vectors, K models.
@@ -23,7 +23,7 @@ from dnas.core import Architecture, Choice, Option, Sample, SuperNet
 from dnas.core.cost_terms import OptionCosts
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.costs.formulas import BYTES_PER_WEIGHT, mlp_flops, mlp_params
-from dnas.data.retrieval import TowerSpec
+from dnas.data.retrieval import RetrievalDataConfig, TowerSpec, prepare_retrieval
 from dnas.models import MLP
 from dnas.models.towers import AveragePooling, ItemInputs, TwoTower, UserInputs
 from dnas.spaces import Prepared, SearchSpace, register

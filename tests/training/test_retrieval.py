@@ -75,9 +75,7 @@ def random_users(count: int) -> tuple[torch.Tensor, torch.Tensor, list[np.ndarra
 
 
 @pytest.mark.parametrize("batch", [1, 7, 50])
-def test_every_batch_size_gives_the_same_bits(
-    batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_batch_size_gives_the_same_bits(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     users, items, relevant = random_users(50)
     excluded = [row % 80 + 1 for row in relevant]
     whole = RetrievalMetrics()
