@@ -33,7 +33,7 @@ class RetrievalDataConfig:
     AutoTower paper's fields and filters; towers_synthetic is made up, with a known structure."""
 
     raw_data: str | None = None
-    """Folder with the publisher's files. ml_100k: u.data, u.user, u.item, u.genre, u.occupation.
+    """Folder with the publisher's files. ml_100k: u.data, u.user, u.item, u.occupation.
     ml_1m: ratings.dat, users.dat, movies.dat. yelp: yelp_academic_dataset_review.json, _business
     and _user. amazon_books: Books.txt.gz. The JSON files and Books.txt may be plain, .gz, .zst,
     .bz2 or .lz4."""

@@ -12,6 +12,7 @@ import torch
 from dnas.data.retrieval.config import RetrievalDataConfig
 from dnas.data.retrieval.interactions import Interactions
 from dnas.data.retrieval.loader import EvaluationLoader, TrainingLoader, check_batch_size
+from dnas.data.retrieval.movielens import movielens_1m, movielens_100k
 from dnas.data.retrieval.rankings import Ranking, make_rankings
 from dnas.data.retrieval.relevance import Protocol
 from dnas.data.retrieval.rows import Rows
@@ -174,6 +175,11 @@ def read_interactions(config: RetrievalDataConfig) -> Interactions:
             seed=config.synthetic_seed,
         )
         return made
+    assert config.raw_data is not None
+    if config.data_set == "ml_100k":
+        return movielens_100k(config.raw_data, config.history_length)
+    if config.data_set == "ml_1m":
+        return movielens_1m(config.raw_data, config.history_length)
     raise DataError(f"--data_set={config.data_set}: not yet")
 
 
