@@ -72,18 +72,19 @@ class TowerBaselinesSuperNet(SuperNet):
     ) -> Tensor:
         """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``.
 
-        Where rows have samples of their own, U = N = B, and item i has that of user i.
+        Where rows have samples of their own, item i has that of user i. A corpus to be ranked has
+        another number of items than there are users; all of them get the mean of the samples.
         """
         users = self.inputs(user_fields, history)
         items = self.inputs.items(item_fields, item_bags)
         if sample.architecture is not None:
             kind = _decided(sample.architecture)
-            vectors = torch.cat((self.users[kind](users), self.items[kind](items)))
-            return F.normalize(vectors, dim=-1)
+            return F.normalize(torch.cat((self.users[kind](users), self.items[kind](items))), dim=-1)
         weights = sample[self.model][:, 0]  # (B, K)
+        of_items = weights if len(weights) in (1, len(items)) else weights.mean(0, keepdim=True)
         mixed = [
-            calculate_weighted_sum(weights, [F.normalize(net(x), dim=-1) for net in nets.values()])
-            for nets, x in ((self.users, users), (self.items, items))
+            calculate_weighted_sum(rows, [F.normalize(net(x), dim=-1) for net in nets.values()])
+            for rows, nets, x in ((weights, self.users, users), (of_items, self.items, items))
         ]
         return F.normalize(torch.cat(mixed), dim=-1)
 

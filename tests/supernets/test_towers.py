@@ -56,6 +56,10 @@ def test_more_items_than_users_under_one_sample():
     users, history, items, bags = inputs(6)
     found = net(users[:2], history[:2], items, bags, sample=net.probability_sample())
     assert found.shape == (8, 4)
+    own = Sample({"model": torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 0.0, 1.0]]])})
+    mean = Sample({"model": torch.tensor([[[0.5, 0.0, 0.5]]])})
+    batch = users[:2], history[:2], items, bags
+    torch.testing.assert_close(net(*batch, sample=own)[2:], net(*batch, sample=mean)[2:])
 
 
 def test_a_built_model_shares_its_own_tables_only():
