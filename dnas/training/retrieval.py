@@ -83,8 +83,8 @@ class RetrievalMetrics:
         outputs = outputs.detach()
         self._finite.append(torch.isfinite(outputs).all())
         if not is_ranking(labels):
-            losses = [loss(outputs.double(), labels) for loss in self._losses]
-            self._of_batches.append(torch.stack(losses))
+            losses = [loss(outputs, labels) for loss in self._losses]
+            self._of_batches.append(torch.stack(losses).double())
             return
         protocol, relevant, excluded = unpack(labels)
         users, items = outputs[: len(labels)], outputs[len(labels) :]

@@ -22,7 +22,7 @@ class SampledSoftmax:
     The items of the other rows are the negatives of a row. Popular items are among them more often
     than by chance, so that a model without the correction learns scores that are too low for them
     by ``log q``; subtracting it *in training only* makes the scores of the model those of a softmax
-    over all items (Yi et al., RecSys 2019, equations 3 to 5; there the reward weighs a row as here).
+    over all items (Yi et al., RecSys 2019, section 3; rewards weigh rows there too).
 
     The mean is over rows, whatever their rewards are. Losses of batches of different sizes are not
     comparable: chance is ``log B``.
@@ -62,7 +62,7 @@ class SampledSoftmax:
                 "log q, reward"
             )
         users, items = outputs.chunk(2)
-        logits = users @ items.T / self.temperature  # (B, B)
+        logits = (users / self.temperature) @ items.T  # (B, B)
         if self.corrected:
             logits = logits - labels[:, 1].to(logits.dtype)
         if self.mask_accidental_hits:

@@ -25,7 +25,7 @@ from dnas.core.mixing import calculate_weighted_sum
 from dnas.costs.formulas import BYTES_PER_WEIGHT, mlp_flops, mlp_params
 from dnas.data.retrieval import RetrievalDataConfig, TowerSpec, prepare_retrieval
 from dnas.models import MLP
-from dnas.models.towers import AveragePooling, ItemInputs, TwoTower, UserInputs
+from dnas.models.towers import AveragePooling, ItemInputs, TwoTower, UserInputs, dense_tower
 from dnas.spaces import Prepared, SearchSpace, register
 from dnas.training.retrieval import RETRIEVAL
 from dnas.training.task import Task
@@ -79,7 +79,9 @@ class TowerBaselinesSuperNet(SuperNet):
         items = self.inputs.items(item_fields, item_bags)
         if sample.architecture is not None:
             kind = _decided(sample.architecture)
-            return F.normalize(torch.cat((self.users[kind](users), self.items[kind](items))), dim=-1)
+            return F.normalize(
+                torch.cat((self.users[kind](users), self.items[kind](items))), dim=-1
+            )
         weights = sample[self.model][:, 0]  # (B, K)
         of_items = weights if len(weights) in (1, len(items)) else weights.mean(0, keepdim=True)
         mixed = [
@@ -134,7 +136,7 @@ class TowerBaselinesSuperNet(SuperNet):
         return (width, *HIDDEN[kind], self.config.output_dimension)
 
     def _net(self, kind: str, width: int) -> MLP:
-        return MLP(self._sizes(kind, width), last_activation=False)
+        return dense_tower(width, HIDDEN[kind], self.config.output_dimension)
 
 
 def _inputs(config: TowersConfig, spec: TowerSpec) -> UserInputs:

@@ -10,9 +10,17 @@ from torch import nn
 
 from dnas.errors import ConfigError
 from dnas.models import MLP
-from dnas.models.towers import AveragePooling, ItemInputs, TwoTower, UserInputs, item_matrix, top_k
+from dnas.models.towers import (
+    AveragePooling,
+    ItemInputs,
+    TwoTower,
+    UserInputs,
+    dense_tower,
+    item_matrix,
+    top_k,
+)
 from dnas.models.towers.inputs import BagTable, make_table
-from tests.tower_cases import GENRES, ITEMS, PLAIN, SPEC, inputs
+from tests.tower_cases import ITEMS, PLAIN, SPEC, inputs
 
 
 def model(spec=SPEC, sparse: bool = False) -> TwoTower:
@@ -36,6 +44,15 @@ def test_tables_start_xavier_uniform():
     bound = math.sqrt(6 / (944 + 16))
     assert 0.99 * bound < table.weight.abs().max() <= bound
     assert table.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+def test_dense_towers_start_as_torchs_layers_do():
+    """Uniform weights and biases within 1 / sqrt(inputs)."""
+    net = dense_tower(400, (25,), 8)
+    assert net.sizes == (400, 25, 8)
+    for layer, bound in zip(net.layers, (1 / 20, 1 / 5), strict=True):
+        assert 0.9 * bound < layer.weight.abs().max() <= bound
+        assert layer.bias.abs().max() <= bound
 
 
 def test_items_by_hand():
@@ -166,4 +183,3 @@ def test_the_towers_run_apart_after_a_round_trip():
     users, history, items, bags = inputs(4)
     assert torch.equal(other.user(users, history), net.user(users, history))
     assert torch.equal(other.item(items, bags), net.item(items, bags))
-    assert GENRES == net.item.inputs.bag.padding

@@ -1,5 +1,6 @@
 """Two-tower models: inputs, pooling, towers, and what serving needs."""
 
+from dnas.models.towers.dense import dense_tower
 from dnas.models.towers.inputs import ItemInputs, UserInputs
 from dnas.models.towers.pooling import AveragePooling
 from dnas.models.towers.serving import item_matrix, top_k
@@ -12,6 +13,7 @@ __all__ = [
     "TwoTower",
     "UserInputs",
     "UserTower",
+    "dense_tower",
     "item_matrix",
     "top_k",
 ]
