@@ -209,8 +209,8 @@ def score_architectures(
 ) -> list[Metrics]:
     """Metrics of architectures with the weights of a trained supernet, in their order.
 
-    As a search with the same flags and seed judges them. Of ``space.task_of(config).score(metrics)``
-    lower is better.
+    As a search with the same flags and seed judges them: ``space.task_of(config).score(metrics)``
+    is lower for better ones.
 
     Args:
         space: What the architectures belong to.
