@@ -12,7 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["dnas", "dnas.*", "supernets", "supernets.*"]),
-    package_data={"dnas": ["data/files/*/*"]},
+    package_data={"dnas": ["data/files/*/*", "py.typed"]},
     install_requires=[
         "filelock>=3.16",
         "matplotlib>=3.9",

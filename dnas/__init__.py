@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Architecture,
         ArchitectureRecord,
         Choice,
+        Operator,
         Sample,
         SuperNet,
         calculate_weighted_sum,
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
     from dnas.jobs import run_pipeline
     from dnas.spaces import SearchSpace, load_architecture, register
     from dnas.strategies import SearchManager, SearchResult
-    from dnas.training.task import Task
+    from dnas.training.task import CLASSES, CLICKS, Task
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CLASSES": "dnas.training.task",
+    "CLICKS": "dnas.training.task",
     "Architecture": "dnas.core",
     "ArchitectureRecord": "dnas.core",
     "Choice": "dnas.core",
+    "Operator": "dnas.core",
     "Sample": "dnas.core",
     "SuperNet": "dnas.core",
     "calculate_weighted_sum": "dnas.core",
@@ -41,9 +45,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "CLASSES",
+    "CLICKS",
     "Architecture",
     "ArchitectureRecord",
     "Choice",
+    "Operator",
     "Sample",
     "SearchManager",
     "SearchResult",

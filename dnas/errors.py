@@ -7,6 +7,22 @@ with :data:`EXIT_USER_ERROR`; anything else is a defect and keeps its traceback.
 
 from __future__ import annotations
 
+__all__ = [
+    "EXIT_CRASH",
+    "EXIT_DIVERGED",
+    "EXIT_OUT_OF_MEMORY",
+    "EXIT_PREEMPTED",
+    "EXIT_USER_ERROR",
+    "ArchitectureError",
+    "ConfigError",
+    "CostError",
+    "DataError",
+    "DivergenceError",
+    "DnasError",
+    "JobError",
+    "Preempted",
+]
+
 EXIT_CRASH = 1
 EXIT_USER_ERROR = 2
 EXIT_OUT_OF_MEMORY = 3
@@ -29,6 +45,12 @@ class DataError(DnasError):
 
 class ArchitectureError(DnasError):
     """An architecture does not fit the search space it is used with."""
+
+
+class UnknownChoiceError(ArchitectureError, KeyError):
+    """A sample has no weights for a choice; a KeyError too, as of every mapping."""
+
+    __str__ = Exception.__str__  # a KeyError's would put the message into quotes
 
 
 class CostError(DnasError):

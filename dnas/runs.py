@@ -11,6 +11,7 @@
       choice.json      which of them was chosen
       final/<job>/     the chosen one, trained as the final model; files as in sampled
       results.csv pareto.csv statistics.csv complexity.csv cdf.csv failures.csv summary.txt
+      latency.csv      where latency was measured
       figures/
 
 and in a study of rank correlation (docs/ranking.md) also::
@@ -178,7 +179,7 @@ class RunFolder:
 
     @property
     def pareto(self) -> Path:
-        """The rows of ``results`` that no other row beats in both loss and cost."""
+        """The rows of ``results`` that no other row beats in both quality and cost."""
         return self.path / "pareto.csv"
 
     @property
@@ -188,13 +189,18 @@ class RunFolder:
 
     @property
     def complexity(self) -> Path:
-        """Loss, operations and parameters of each architecture, as in NASRec's Table 5."""
+        """Quality, operations and parameters of each architecture, as in NASRec's Table 5."""
         return self.path / "complexity.csv"
 
     @property
     def distribution(self) -> Path:
-        """Cumulative distribution of the validation loss, as in NASRec's Figure 5."""
+        """Cumulative distribution of the validation metric, as in NASRec's Figure 5."""
         return self.path / "cdf.csv"
+
+    @property
+    def latency(self) -> Path:
+        """Latency of each architecture, predicted and measured."""
+        return self.path / "latency.csv"
 
     @property
     def failures(self) -> Path:

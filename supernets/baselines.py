@@ -13,13 +13,23 @@ the first-order part; each has its own interaction, and its own MLPs for every w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import product
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from dnas.core import Architecture, Choice, Option, Sample, SuperNet
+from dnas.core import (
+    Architecture,
+    Choice,
+    Operator,
+    OperatorCounts,
+    Option,
+    Sample,
+    SuperNet,
+    joined,
+)
 from dnas.costs.formulas import (
     BYTES_PER_WEIGHT,
     mlp_flops,
@@ -44,6 +54,14 @@ from dnas.models import (
 )
 from dnas.models.dlrm import chain
 from dnas.models.field_model import deep_sizes
+from dnas.models.field_operators import (
+    cin_operators,
+    factorization_operator,
+    field_operators,
+    first_order_operators,
+    interacting_operators,
+)
+from dnas.models.operators import embedding_operators, mlp_operators
 from dnas.spaces import Prepared, SearchSpace, register
 from dnas.training.task import CLICKS
 from supernets.baselines_config import BaselinesConfig
@@ -151,6 +169,47 @@ class BaselinesSuperNet(SuperNet):
             costs[name] = (weights * table.to(weights.dtype)).sum(dim=(1, 2, 3))
         costs["embedding_bytes"] = costs["embedding_params"] * BYTES_PER_WEIGHT
         return costs
+
+    def operator_terms(self, sample: Sample) -> OperatorCounts:
+        """What each combination of the three decisions runs, by its probability."""
+        weights = _joint(sample[self.model], sample[self.width], sample[self.depth]).flatten(1)
+        parts = []
+        for number, runs in enumerate(self._combinations):
+            counts = weights[:, number, None].expand(-1, len(runs))
+            parts.append(OperatorCounts(tuple(runs), counts))
+        return joined(parts, weights)
+
+    @cached_property
+    def _combinations(self) -> list[list[Operator]]:
+        """The operators of every model, width and depth, in the order of ``_joint``."""
+        config = self.config
+        options = product(MODELS, config.mlp_width_options, config.mlp_depth_options)
+        return [self._operators(kind, (width,) * depth) for kind, width, depth in options]
+
+    def _operators(self, kind: str, hidden: tuple[int, ...]) -> list[Operator]:
+        config, rows = self.config, self.rows
+        dim, skew, num_vectors = (
+            config.embedding_dimension,
+            config.id_skew,
+            self.num_dense + len(rows),
+        )
+        if kind == "dlrm":
+            bottom, top = self._dlrm_sizes(hidden)
+            return [
+                *mlp_operators(bottom, last_activation=True),
+                *embedding_operators(rows, dim, skew),
+                self.dot.operator,
+                *mlp_operators(top, last_activation=False),
+            ]
+        runs = field_operators(self.num_dense, rows, dim, skew)
+        runs += mlp_operators(deep_sizes(num_vectors, dim, hidden), last_activation=False)
+        if kind in FIRST_ORDER:
+            runs += first_order_operators(self.num_dense, rows, skew)
+        if kind == "deepfm":
+            return [*runs, factorization_operator(num_vectors, dim)]
+        if kind == "autoint":
+            return runs + interacting_operators(num_vectors, dim, **_attention(config))
+        return runs + cin_operators(num_vectors, dim, config.cin_sizes)
 
     def _cost_tables(self) -> dict[str, Tensor]:
         """``(K, W, P)`` of each cost, in float64: those of an architecture are exact.

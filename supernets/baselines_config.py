@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dnas.errors import ConfigError
 from dnas.models import capped_rows
+from supernets.config import check_id_skew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,9 @@ class BaselinesConfig:
     """Vectors of each layer of xDeepFM's compressed interaction network."""
     max_embedding_rows: int = 0
     """Most rows of a feature's table, ids are taken modulo; 0: as many as it has ids."""
+    id_skew: float = 1.0
+    """Zipf exponent of the ids with which look-ups are measured and priced (0: all ids alike). Has
+    no effect on training."""
 
     def __post_init__(self) -> None:
         for name in ("mlp_width_options", "mlp_depth_options", "cin_sizes"):
@@ -52,6 +56,7 @@ class BaselinesConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        check_id_skew(self.id_skew)
         if self.max_embedding_rows < 0:
             raise ConfigError(
                 f"--max_embedding_rows must be 0 or more, but got {self.max_embedding_rows}"

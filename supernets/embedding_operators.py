@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dnas.core import Operator, OperatorCounts
+from dnas.models.operators import embedding_operator
 
 #: For each feature its options, None where there is none.
 Options = tuple[tuple[int | None, ...], ...]
@@ -43,11 +44,6 @@ def look_ups(
     pairs = rows_weights.unsqueeze(3) * dims_weights.unsqueeze(2)  # (B, F, K, N)
     operators, places = _pairs(rows, dims, width, skew)
     return OperatorCounts(operators, pairs.flatten(1)[:, places])
-
-
-def embedding_operator(rows: int, dim: int, width: int, skew: float) -> Operator:
-    """The look-up of one id a row in one feature's table."""
-    return Operator.of("embedding", rows=rows, dim=dim, width=width, bag=1, skew=skew)
 
 
 @lru_cache(maxsize=64)

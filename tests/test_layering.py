@@ -10,12 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Each room of ``dnas`` and the rooms it may use.
-BASE = {"errors", "files", "runs"}
+BASE = {"errors", "files", "runs", "quality"}
 LOWER = BASE | {"core", "costs"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "runs": {"errors"},
+    "quality": set(),
     "core": BASE,
     "costs": BASE | {"core"},
     "data": LOWER,
@@ -36,6 +37,7 @@ FORBIDDEN = {
     "errors": {"torch", "numpy", "pandas", "polars"},
     "files": {"torch", "numpy", "pandas", "polars"},
     "runs": {"torch", "numpy", "pandas", "polars"},
+    "quality": {"torch", "numpy", "pandas", "polars"},
     "jobs": {"torch", "numpy", "pandas", "polars", "matplotlib", "seaborn"},
     "reporting": {"torch", "polars"},
 }

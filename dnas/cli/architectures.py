@@ -25,7 +25,7 @@ from dnas.cli.space_flags import parse_space_flags
 from dnas.core import Architecture, Option, Prior, SuperNet
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import read_json
-from dnas.spaces import SearchSpace, make_record
+from dnas.spaces import SearchSpace, make_record, prepared_by, supernet_of
 from dnas.training.seeding import derive_seed, seed_everything
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ def _main(argv: Sequence[str]) -> int:
 def _write(space: SearchSpace, parsed: Any) -> None:
     flags: ArchitecturesFlags = parsed.files
     seed_everything(flags.seed)
-    spec = space.prepare(parsed.data).spec
-    super_net = space.make_supernet(parsed.space, spec)
+    spec = prepared_by(space, parsed.data).spec
+    super_net = supernet_of(space, parsed.space, spec)
     provenance: dict[str, Any]
     if flags.random:
         generator = torch.Generator().manual_seed(derive_seed(flags.seed, "architectures"))
@@ -134,11 +134,12 @@ def different_networks(
     count: int,
     generator: torch.Generator,
     flag: str = "--random",
+    fewer: bool = False,
 ) -> list[Architecture]:
     """Candidates of ``prior`` in the order drawn, each network once; ``flag`` asked for ``count``.
 
     Raises:
-        ConfigError: The space seems to have fewer networks.
+        ConfigError: The space seems to have fewer networks, and ``fewer`` will not do.
     """
     found: dict[str, Architecture] = {}
     repeats = 0
@@ -146,6 +147,8 @@ def different_networks(
         architecture = prior.candidate(generator)
         known = found.setdefault(super_net.canonical(architecture).id, architecture)
         repeats = 0 if known is architecture else repeats + 1
+        if repeats == _MOST_REPEATS and fewer:
+            break
         if repeats == _MOST_REPEATS:
             raise ConfigError(
                 f"{flag} {count}: {len(found)} different networks, and {repeats} draws that gave "

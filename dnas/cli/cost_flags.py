@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from dnas.errors import ConfigError
+from dnas.core import SuperNet
+from dnas.errors import ConfigError, CostError
+from dnas.spaces import LATENCY, LatencyTable
 
 
 def named_amounts(flag: str, words: Sequence[str], usual: str) -> dict[str, float]:
@@ -42,3 +44,31 @@ def named_amounts(flag: str, words: Sequence[str], usual: str) -> dict[str, floa
 def as_words(amounts: dict[str, float]) -> tuple[str, ...]:
     """The words that ``named_amounts`` reads as ``amounts``."""
     return tuple(f"{name}={amount!r}" for name, amount in amounts.items())
+
+
+def with_latency(
+    super_net: SuperNet, path: str | None, wanted: Iterable[str]
+) -> LatencyTable | None:
+    """Give the supernet the cost ``latency`` where ``--cost_table`` is given.
+
+    Args:
+        super_net: Says what it runs.
+        path: The flag.
+        wanted: Costs that the search is about.
+
+    Raises:
+        ConfigError: Latency is wanted without a table, or the table does not do.
+    """
+    if path is None:
+        if LATENCY in wanted:
+            raise ConfigError(
+                f"{LATENCY} needs --cost_table FILE, the measured operators of this space: make it "
+                "with dnas profile SPACE [flags of the space and its data] --output FILE"
+            )
+        return None
+    try:
+        table = LatencyTable.load(path)
+        table.attach(super_net)
+    except CostError as error:
+        raise ConfigError(f"--cost_table: {error}") from None
+    return table

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dnas.cli.architectures import different_networks
+from dnas.cli.baselines import Baseline
 from dnas.cli.flags import (
     ConfigFlags,
     early_value,
@@ -20,13 +21,12 @@ from dnas.cli.flags import (
     read_config_file,
 )
 from dnas.cli.job import JobFlags, StopRequest, run_job
-from dnas.cli.one_shot import RandomArchitecture
 from dnas.cli.run import guarded
 from dnas.cli.space_flags import parse_space_flags
 from dnas.cli.supernet_files import write_architectures
 from dnas.errors import ConfigError
 from dnas.runs import DRAWN
-from dnas.spaces import SearchSpace
+from dnas.spaces import SearchSpace, prepared_by, supernet_of
 from dnas.training.seeding import make_generator, seed_everything
 from dnas.training.world import World
 
@@ -73,13 +73,13 @@ def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -
     flags: DrawFlags = parsed.draw
     folder = parsed.job.folder()
     seed_everything(parsed.job.seed)
-    data = space.prepare(parsed.data)
-    super_net = space.make_supernet(parsed.space, data.spec)
+    data = prepared_by(space, parsed.data)
+    super_net = supernet_of(space, parsed.space, data.spec)
     generator = make_generator(torch.device("cpu"), flags.subnet_seed, "subnets")
     prior = space.prior(parsed.space, super_net)
     drawn = different_networks(super_net, prior, flags.num_subnets, generator, flag="--num_subnets")
     files = write_architectures(
-        [RandomArchitecture(architecture) for architecture in drawn],
+        [Baseline(architecture) for architecture in drawn],
         folder,
         space,
         flags.search_space,

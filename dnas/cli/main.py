@@ -22,6 +22,7 @@ COMMANDS = {
     "cancel": ("dnas.cli.ask:cancel", "end jobs of a run"),
     "retry": ("dnas.cli.ask:retry", "queue jobs of a run again that failed"),
     "logs": ("dnas.cli.logs:main", "print a job's log"),
+    "profile": ("dnas.cli.profile:main", "measure what the operators of a search space take"),
     "cost": ("dnas.cli.cost:main", "what an architecture file costs"),
     "architectures": (
         "dnas.cli.architectures:main",

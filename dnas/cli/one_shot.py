@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
-from dnas.cli.cost_flags import as_words, named_amounts
+from dnas.cli.baselines import Baseline, extremes
+from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest
 from dnas.cli.schedules import WeightsOptimizerName
 from dnas.cli.scoring import ScoringFlags, open_evaluations
 from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
-from dnas.core import Architecture, Prior, SuperNet
+from dnas.core import Prior, SuperNet
 from dnas.errors import ConfigError
-from dnas.spaces import Prepared, SearchSpace
+from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.candidate_search import CandidateSearch
 from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
 from dnas.strategies.one_shot import OneShotTraining
@@ -99,9 +100,15 @@ class OneShotFlags:
     """Best architectures to give."""
     num_random_archs: int = 0
     """Random architectures of the same space (and limits) to train as a baseline."""
+    sample_extremes: bool = False
+    """Also train the smallest and the largest architecture of the space, by the first limit's cost
+    or else the space's usual one."""
     cost_limit: tuple[str, ...] = ()
     """Most that a candidate may cost, NAME=AMOUNT,... such as flops=2e6,embedding_bytes=2e8 (a
     plain number is of the space's usual cost); default: no limit."""
+    cost_table: str | None = None
+    """Measured operators, a file of dnas profile; gives the cost latency, in microseconds of a
+    forward pass of the table's rows."""
     checkpoint_every_s: float = 300.0
     """Seconds between checkpoints of the supernet's training."""
     log_every_steps: int = 100
@@ -161,17 +168,6 @@ class OneShotFlags:
         ]
 
 
-@dataclass(frozen=True)
-class RandomArchitecture:
-    """An architecture of the baseline, which no search has looked at."""
-
-    architecture: Architecture
-
-    def provenance(self) -> Mapping[str, Any]:
-        """Its kind."""
-        return {"kind": "random"}
-
-
 def make_strategy(
     algorithm: str,
     flags: OneShotFlags,
@@ -210,16 +206,19 @@ def run_one_shot(
     folder = job.folder()
     device = job.device()
     seed_everything(job.seed)
-    data = space.prepare(parsed.data)
-    super_net = space.make_supernet(parsed.space, data.spec)
+    data = prepared_by(space, parsed.data)
+    super_net = supernet_of(space, parsed.space, data.spec)
     prior = space.prior(parsed.space, super_net)
     limits = flags.limits(space.default_cost)
+    latency = with_latency(super_net, flags.cost_table, limits)
     strategy = make_strategy(algorithm, flags, limits, prior, super_net, job.seed)
     # What cannot be done is to be said before the supernet is trained, not afterwards.
     prior.check_strategy(flags.path_sampling)
     scoring.fine_tune(super_net)
     strategy.ask()
     baseline = _random_architectures(flags.num_random_archs, limits, prior, super_net, job.seed)
+    if flags.sample_extremes:
+        baseline += extremes(super_net, next(iter(limits), space.default_cost))
     of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
@@ -235,6 +234,7 @@ def run_one_shot(
         "supernet": weights_checksum(super_net.state_dict()),
         "device": device.type,
         **scoring.fingerprint(),
+        **({"cost_table": latency.hash} if latency else {}),
     }
     with open_evaluations(
         space,
@@ -266,6 +266,7 @@ def run_one_shot(
         parsed.space,
         data.spec,
         super_net,
+        latency,
     )
     logger.info("%d architectures in %s", len(files), folder.architectures)
     return {
@@ -335,7 +336,7 @@ def _train(
 
 def _random_architectures(
     number: int, limits: Mapping[str, float], prior: Prior, super_net: SuperNet, seed: int
-) -> list[RandomArchitecture]:
+) -> list[Baseline]:
     generator = make_generator(torch.device("cpu"), seed, "random_archs")
     drawn = Proposals(super_net, limits).take(number, lambda _: prior.candidate(generator))
-    return [RandomArchitecture(architecture) for architecture in drawn]
+    return [Baseline(architecture) for architecture in drawn]

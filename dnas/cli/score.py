@@ -32,7 +32,7 @@ from dnas.core import Architecture, ArchitectureRecord
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import append_json_line, read_json, read_json_lines
 from dnas.runs import SCORED, JobFolder
-from dnas.spaces import SearchSpace, find_space
+from dnas.spaces import SearchSpace, find_space, prepared_by, supernet_of
 from dnas.strategies.evaluation_pool import Evaluations
 from dnas.training.progress import Progress
 from dnas.training.seeding import seed_everything
@@ -84,9 +84,9 @@ def run_scoring(parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
     records = _records(Path(flags.architectures))
     space, settings, config, data_config = supernet_setting(supernet)
     seed_everything(job.seed)
-    data = space.prepare(data_config)
+    data = prepared_by(space, data_config)
     _check(records, settings["search_space"], config, space.spec_to_json(data.spec), supernet)
-    super_net = space.make_supernet(config, data.spec)
+    super_net = supernet_of(space, config, data.spec)
     load_supernet(super_net, supernet.supernet_weights, "--supernet", identity(space, config, data))
     architectures = [super_net.validate(record.architecture) for record in records.values()]
     ways = {AS_IS: replace(parsed.scoring, finetune_steps=0)}

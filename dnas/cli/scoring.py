@@ -15,7 +15,7 @@ from dnas.cli.supernet_files import load_supernet
 from dnas.core import Architecture, HasHead, SuperNet
 from dnas.data.first_rows import FirstRows
 from dnas.errors import ConfigError
-from dnas.spaces import Prepared, SearchSpace
+from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.evaluation_pool import Evaluations, evaluations
 from dnas.strategies.evaluator import SharedWeightsEvaluator, check_head
 from dnas.strategies.fine_tune import FineTune
@@ -154,7 +154,7 @@ def _prepared_evaluator(
     super_net: SuperNet,
 ) -> SharedWeightsEvaluator:
     """:func:`make_evaluator` in another process, which opens the data for itself."""
-    data = space.prepare(data_config)
+    data = prepared_by(space, data_config)
     return make_evaluator(space, config, data, flags, seed, device, super_net)
 
 
@@ -227,8 +227,8 @@ def score_architectures(
             it cannot be fine-tuned.
         ArchitectureError: An architecture does not belong to the space.
     """
-    data = space.prepare(data_config)
-    super_net = space.make_supernet(config, data.spec)
+    data = prepared_by(space, data_config)
+    super_net = supernet_of(space, config, data.spec)
     weights = Path(supernet_weights)
     load_supernet(super_net, weights, "supernet_weights", identity(space, config, data))
     valid = [super_net.validate(architecture) for architecture in architectures]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from dnas.cli.cost_flags import as_words, named_amounts
+from dnas.cli.baselines import extremes
+from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.flags import (
     ConfigFlags,
     early_value,
@@ -28,7 +29,7 @@ from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import SearchSpace
+from dnas.spaces import SearchSpace, prepared_by, supernet_of
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
@@ -117,6 +118,9 @@ class SearchFlags:
     cost_target: tuple[str, ...] = ()
     """What sampled architectures are to cost, NAME=AMOUNT,... such as flops=2e6,embedding_bytes=2e8
     (a plain number is of --cost); replaces equations 5 and 6."""
+    cost_table: str | None = None
+    """Measured operators, a file of dnas profile; gives the cost latency, in microseconds of a
+    forward pass of the table's rows."""
     cost_at_most: bool = False
     """Targets are ceilings: nothing pushes a cheaper architecture up to them."""
     cost_dual_rate: float = 0.01
@@ -125,6 +129,9 @@ class SearchFlags:
     """Also train the most likely architecture."""
     num_random_archs: int = -1
     """Random architectures of the same space to train as a baseline; -1: as many as sampled."""
+    sample_extremes: bool = False
+    """Also train the smallest and the largest architecture of the space, by the first target's cost
+    or else --cost: they show what there is to choose between."""
     validate: bool = True
     """Validate the supernet and its most likely architecture at each phase end."""
     save_supernet_weights: bool = False
@@ -227,13 +234,15 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     folder = job.folder()
     device = job.device()
     seed_everything(job.seed)
-    data = space.prepare(parsed.data)
-    super_net = space.make_supernet(parsed.space, data.spec)
+    data = prepared_by(space, parsed.data)
+    super_net = supernet_of(space, parsed.space, data.spec)
     task = space.task_of(parsed.space)
+    assert flags.cost is not None, "parse_search names every cost"
+    targets = flags.targets(flags.cost)
+    latency = with_latency(super_net, flags.cost_table, {flags.cost, *targets})
     of_job = identity(space, parsed.space, data)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
-    assert flags.cost is not None, "parse_search names every cost"
 
     def training(split: str, batch_size: int, flag: str) -> Loader:
         return data.loader(
@@ -291,7 +300,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         cost_coef=flags.cost_coef,
         cost_multiplier=flags.cost_multiplier,
         cost_metric=flags.cost,
-        cost_target=flags.targets(flags.cost) or None,
+        cost_target=targets or None,
         cost_dual_rate=flags.cost_dual_rate,
         cost_at_most=flags.cost_at_most,
         sampling_mode=flags.sampling_mode,
@@ -310,6 +319,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         fingerprint={
             "weights_batch_size": flags.weights_batch_size,
             "arch_params_batch_size": flags.arch_params_batch_size,
+            **({"cost_table": latency.hash} if latency else {}),
             **of_job,
         },
         world=world,
@@ -319,14 +329,16 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         return {}
     if flags.save_supernet_weights:
         save_supernet(folder, super_net, of_job)
+    baseline = extremes(super_net, flags.cost) if flags.sample_extremes else []
     files = write_architectures(
-        result.architectures,
+        [*result.architectures, *baseline],
         folder,
         space,
         flags.search_space,
         parsed.space,
         data.spec,
         super_net,
+        latency,
     )
     logger.info("%d architectures in %s", len(files), folder.architectures)
     return {

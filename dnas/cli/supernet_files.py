@@ -15,7 +15,7 @@ from dnas.cli.identity import difference
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
 from dnas.runs import JobFolder
-from dnas.spaces import SearchSpace, make_record
+from dnas.spaces import LatencyTable, SearchSpace, make_record
 from dnas.training.weights import save_weights
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ def write_architectures(
     config: Any,
     spec: Any,
     super_net: SuperNet,
+    latency: LatencyTable | None = None,
 ) -> list[str]:
     """Write ``architectures/NNNN.json``; gives their paths in the folder.
 
@@ -117,11 +118,13 @@ def write_architectures(
         config: The space's configuration.
         spec: What the space was told about the data.
         super_net: Knows costs and canonical forms.
+        latency: What its cost ``latency`` was computed from, if it has one.
     """
+    known = {"cost_table": latency.describe()} if latency else {}
     paths = []
     for number, entry in enumerate(found):
         path = folder.architectures / f"{number:04d}.json"
-        provenance = {"job": folder.path.name, **entry.provenance()}
+        provenance = {"job": folder.path.name, **entry.provenance(), **known}
         make_record(
             space, space_name, config, spec, super_net, entry.architecture, provenance
         ).save(path)

@@ -23,6 +23,7 @@ from dnas.cli.flags import (
 )
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
+from dnas.cli.measured_latency import latency_report
 from dnas.cli.run import guarded
 from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.cli.supernet_files import load_supernet
@@ -30,7 +31,19 @@ from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.runs import SAMPLED, JobFolder
-from dnas.spaces import Prepared, SearchSpace, costs_of, find_space, overridden, space_config
+from dnas.spaces import (
+    LATENCY,
+    LatencyTable,
+    Prepared,
+    SearchSpace,
+    check_params,
+    costs_of,
+    find_space,
+    overridden,
+    prepared_by,
+    space_config,
+    supernet_of,
+)
 from dnas.training.graphs import StepMode
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
@@ -73,6 +86,9 @@ class TrainFlags:
     """L2; on embeddings only for rows in the batch."""
     clip_grad_norm_value: float = 100.0
     """L2 norm above which gradients are scaled down."""
+    renew_optimizer: bool = False
+    """Begin every epoch with a new optimizer, as AutoTower's released program does: Adam forgets
+    its moments, and later epochs learn slower."""
     patience: int = 0
     """Evaluations without improvement after which to stop; 0: never."""
     check_test_set_performance: bool = False
@@ -80,6 +96,9 @@ class TrainFlags:
     space_overrides: tuple[str, ...] = ()
     """Fields of the search space's configuration to replace, each NAME=VALUE: the architecture is
     built in the configuration of its search but for these, e.g. max_embedding_rows=0."""
+    cost_table: str | None = None
+    """Measured operators, a file of dnas profile: the model's latency is predicted by it, and
+    measured on the table's machine, device and batch size once the model is trained."""
     warm_start: str | None = None
     """Start from a trained supernet's weights: a supernet.safetensors file, or the word supernet
     for the one beside the architecture's folder (search with --save_supernet_weights)."""
@@ -143,7 +162,7 @@ def run_training(
     """The training itself; gives the fields of the result file."""
     job: JobFlags = parsed.job
     flags: TrainFlags = parsed.training
-    data = space.prepare(parsed.data)
+    data = prepared_by(space, parsed.data)
     found = space.spec_to_json(data.spec)
     if found != dict(record.data_spec):
         raise ArchitectureError(
@@ -154,9 +173,18 @@ def run_training(
         config = _config(space, record, flags)
         costs = costs_of(space, config, data.spec, record.architecture)
         record = replace(record, space_config=asdict(config), costs=costs)
+    latency = predicted = None
+    if flags.cost_table:
+        config = _config(space, record, flags)
+        latency = LatencyTable.load(flags.cost_table)
+        predicted = latency.predict(space, config, data.spec, record.architecture)
+        costs = {**record.costs, LATENCY: predicted.us}
+        table = {"cost_table": latency.describe()}
+        record = replace(record, costs=costs, provenance={**record.provenance, **table})
     seed_everything(job.seed)
     model = _model(space, record, flags, data)
     task = space.task_of(space_config(space, record.space_config, flags.sampled_arch))
+    check_params(model, record.costs, str(flags.sampled_arch))
 
     device = job.device()
     trainer = StandaloneTrainer(
@@ -185,6 +213,7 @@ def run_training(
         update_lr_every_step=flags.update_lrs_every_step,
         weight_decay=flags.weight_decay,
         clip_grad_norm_value=flags.clip_grad_norm_value,
+        renew_optimizer=flags.renew_optimizer,
         precision=flags.precision,
         step_mode=flags.step_mode,
         patience=flags.patience,
@@ -202,9 +231,16 @@ def run_training(
         world=world,
     )
     result = trainer.train()
+    costs = {**record.costs, "params": float(count_params(model))}
+    measured = {}
+    if latency is not None and predicted is not None and world.is_main:
+        measured["latency"] = report = latency_report(latency, predicted, model, data)
+        if report["measured"] is not None:
+            costs["measured_latency"] = report["measured"]
     return {
         "search_space": record.space,
         "architecture": record.to_json(),
+        "default_cost": space.default_cost,
         "selection": {"metric": task.selection, "maximize": task.maximize},
         "epochs": [
             {"epoch": e.epoch, "train_loss": e.train_loss, "validation": dict(e.validation)}
@@ -213,7 +249,8 @@ def run_training(
         "best_epoch": result.best_epoch,
         "validation": dict(result.validation),
         "test": None if result.test is None else dict(result.test),
-        "costs": {**record.costs, "params": float(count_params(model))},
+        "costs": costs,
+        **measured,
         "data": dict(data.record),
     }
 
@@ -234,7 +271,7 @@ def _model(
     weights = Path(flags.warm_start)
     if flags.warm_start == "supernet":
         weights = JobFolder(Path(flags.sampled_arch).resolve().parent.parent).supernet_weights
-    super_net = space.make_supernet(config, data.spec)
+    super_net = supernet_of(space, config, data.spec)
     flag = "--warm_start"
     if flags.space_overrides:  # with which it may be another supernet, that the weights do not fit
         flag = f"--space_overrides {' '.join(flags.space_overrides)} with {flag}"

@@ -50,25 +50,10 @@ class Choice(nn.Module):
         row_notes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if not options:
-            raise ArchitectureError(f"choice {name!r} has no decisions")
+        _check_options(name, options)
         width = max(len(row) for row in options.values())
         table: list[tuple[Option | None, ...]] = []
-        for decision, row in options.items():
-            present = [option for option in row if option is not None]
-            if not present:
-                raise ArchitectureError(f"choice {name!r}: decision {decision!r} has no options")
-            odd = [option for option in present if type(option) not in (int, float, str, bool)]
-            if odd:
-                raise ArchitectureError(
-                    f"choice {name!r}: decision {decision!r}: option {odd[0]!r} is a "
-                    f"{type(odd[0]).__name__}; give an int, float, str or bool (of numpy: .item())"
-                )
-            if len(set(present)) != len(present):
-                raise ArchitectureError(
-                    f"choice {name!r}: decision {decision!r} has equal options in {tuple(row)}; "
-                    "merge them (None in the place of the later one)"
-                )
+        for row in options.values():
             table.append(tuple(row) + (None,) * (width - len(row)))
         self.name = name
         self.decisions: tuple[str, ...] = tuple(options)
@@ -155,3 +140,44 @@ class Choice(nn.Module):
         raise ArchitectureError(
             f"decision {self.keys[decision]!r}: no option {option!r}; the options are {valid}"
         )
+
+
+def _check_options(name: str, options: Mapping[str, Sequence[Option | None]]) -> None:
+    """Refuse what is no table of options; the message says what to write instead."""
+    if not isinstance(name, str) or not name:
+        raise ArchitectureError(
+            f'a choice is called {name!r}; give a name, as in Choice("size", ...)'
+        )
+    if not isinstance(options, Mapping):
+        raise ArchitectureError(
+            f"choice {name!r}: options are {options!r}; give each decision its options, as in "
+            f'{{"first": (8, 16), "second": (8, 16, 32)}}'
+        )
+    if not options:
+        raise ArchitectureError(
+            f'choice {name!r} has no decisions; give at least one, as in {{"first": (8, 16)}}'
+        )
+    for decision, row in options.items():
+        where = f"choice {name!r}: decision {decision!r}"
+        if isinstance(row, str) or not isinstance(row, Sequence):
+            raise ArchitectureError(
+                f"{where} has the options {row!r}; give a list or tuple of options"
+            )
+        present = [option for option in row if option is not None]
+        if not present:
+            raise ArchitectureError(
+                f"{where} has no options; give at least one that is not None, or leave it out"
+            )
+        odd = [option for option in present if type(option) not in (int, float, str, bool)]
+        if odd:
+            raise ArchitectureError(
+                f"{where}: option {odd[0]!r} is a {type(odd[0]).__name__}; give an int, float, str "
+                "or bool (of numpy: .item(); of a function or module: its name)"
+            )
+        if any(option != option for option in present):
+            raise ArchitectureError(f"{where} has the option NaN; leave it out")
+        if len(set(present)) != len(present):
+            raise ArchitectureError(
+                f"{where} has equal options in {tuple(row)}; merge them (None in the place of the "
+                "later one)"
+            )

@@ -37,19 +37,46 @@ class CostTables:
         Raises:
             ArchitectureError: The table has another shape than the choice.
         """
-        said = tuple(map(tuple, table))
+        where = f"option_costs()[{cost!r}][{choice.name!r}]"
+        shape = tuple(choice.theta.shape)
+        try:
+            said = tuple(map(tuple, table))
+        except TypeError:
+            raise ArchitectureError(
+                f"{where} is {table!r}; give a table of {shape} (decisions, options): a row of "
+                "costs for each decision"
+            ) from None
         kept = self._kept.get((cost, choice.name))
         if kept is not None and kept[0] == said and kept[1].device == choice.theta.device:
             return kept[1]
-        numbers = torch.tensor(said, dtype=torch.float64, device=choice.theta.device)
-        if numbers.shape != choice.theta.shape:
+        lengths = sorted({len(row) for row in said})
+        if len(said) != shape[0] or lengths != [shape[1]]:
+            found = (len(said), *lengths) if len(lengths) == 1 else f"rows of {lengths} options"
             raise ArchitectureError(
-                f"option_costs()[{cost!r}][{choice.name!r}] has shape {tuple(numbers.shape)}, "
-                f"but the choice has {tuple(choice.theta.shape)} (decisions, options)"
+                f"{where} has shape {found}, but the choice has {shape} (decisions, options): "
+                f"{choice.decisions[:3]}... by {choice.columns}"
             )
+        try:
+            numbers = torch.tensor(said, dtype=torch.float64, device=choice.theta.device)
+        except (TypeError, ValueError) as error:
+            raise ArchitectureError(f"{where} must be a table of numbers: {error}") from None
         numbers = numbers.masked_fill(~choice.valid, 0.0)
         self._kept[cost, choice.name] = said, numbers
         return numbers
+
+
+def known_choice(choices: Mapping[str, Choice], name: str, where: str) -> Choice:
+    """The choice called ``name``, which is a key of ``where``.
+
+    Raises:
+        ArchitectureError: There is none.
+    """
+    if name not in choices:
+        raise ArchitectureError(
+            f"{where} is about {name!r}: there is no such choice, only {sorted(choices)}; give the "
+            "name of a Choice that is an attribute of the supernet or in an nn.ModuleList"
+        )
+    return choices[name]
 
 
 def option_counts(
@@ -62,11 +89,7 @@ def option_counts(
     """
     found = []
     for name, rows in table.items():
-        if name not in choices:
-            raise ArchitectureError(
-                f"option_operators()[{name!r}]: there is no such choice, only {sorted(choices)}"
-            )
-        choice = choices[name]
+        choice = known_choice(choices, name, "option_operators()")
         decisions, options = choice.theta.shape
         lengths = [len(row) for row in rows]
         if len(rows) != decisions or any(length != options for length in lengths):

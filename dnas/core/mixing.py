@@ -24,13 +24,19 @@ def calculate_weighted_sum(weights: Tensor, mats: Sequence[Tensor]) -> Tensor:
     """
     if weights.dim() != 2 or weights.shape[1] != len(mats):
         raise ValueError(
-            f"weights must have shape (B, {len(mats)}) for {len(mats)} mats, "
-            f"but got {tuple(weights.shape)}"
+            f"weights must have shape (B, {len(mats)}) for {len(mats)} mats, but got "
+            f"{tuple(weights.shape)}; give those of one decision, sample[choice][:, d], and a mat "
+            "for each option"
         )
-    shapes = {tuple(mat.shape) for mat in mats}
-    if len(shapes) != 1:
-        raise ValueError(f"mats must have one shape, but got {sorted(shapes)}")
+    if not mats:
+        raise ValueError("there are no mats to sum; give one for each option")
     first = mats[0]
+    for index, mat in enumerate(mats):
+        if mat.shape != first.shape:
+            raise ValueError(
+                f"mats must have one shape, but mats[{index}] has {tuple(mat.shape)} and mats[0] "
+                f"has {tuple(first.shape)}; project or pad what the options compute to one shape"
+            )
     if weights.shape[0] not in (1, first.shape[0]):
         raise ValueError(
             f"weights has {weights.shape[0]} rows, mats have {first.shape[0]}; "

@@ -22,7 +22,7 @@ class Operator:
     """One piece of work, such as a linear layer from 383 to 1024 numbers, without the batch.
 
     Attributes:
-        kind: Name of the kind, under which ``dnas.profiling`` knows how to run it.
+        kind: Name of the kind, under which ``dnas.costs`` knows how to run it.
         sizes: Names and values, sorted by name.
     """
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dnas.core.architecture import Architecture
 from dnas.core.choice import Choice
+from dnas.errors import UnknownChoiceError
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class Sample(Mapping[str, Tensor]):
     architecture: Architecture | None = None
 
     def __getitem__(self, choice: Choice | str) -> Tensor:
-        return self.weights[choice.name if isinstance(choice, Choice) else choice]
+        name = choice.name if isinstance(choice, Choice) else choice
+        try:
+            return self.weights[name]
+        except (KeyError, TypeError):
+            raise UnknownChoiceError(_unknown(choice, self.weights)) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.weights)
@@ -48,3 +53,16 @@ class Sample(Mapping[str, Tensor]):
             },
             self.architecture,
         )
+
+
+def _unknown(choice: object, weights: Mapping[str, Tensor]) -> str:
+    if isinstance(choice, Choice):
+        return (
+            f"choice {choice.name!r} is not in the module tree of the supernet that this sample is "
+            f"of, which has {sorted(weights)}: keep it in an attribute, an nn.ModuleList or an "
+            "nn.ModuleDict (torch does not look into plain lists and dicts)"
+        )
+    return (
+        f"sample[{choice!r}]: this sample has weights of the choices {sorted(weights)}; give a "
+        "Choice or its name"
+    )

@@ -91,4 +91,5 @@ def normalized_entropy(probabilities: Tensor, valid: Tensor) -> Tensor:
     undecided = options > 1
     if not bool(undecided.any()):
         return torch.zeros((), dtype=torch.float64, device=probabilities.device)
-    return (entropy[undecided] / options[undecided].double().log()).mean()
+    mean: Tensor = (entropy[undecided] / options[undecided].double().log()).mean()
+    return mean

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +31,14 @@ from dnas.core.cost_terms import (
     OptionCosts,
     OptionOperators,
     fixed_counts,
+    known_choice,
     option_counts,
 )
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.core.operator import Operator, OperatorCounts, Pricing, joined
 from dnas.core.picture import Picture
 from dnas.core.sample import Sample
+from dnas.core.subclassing import check_keywords, without_init
 from dnas.errors import ArchitectureError, CostError
 
 
@@ -104,7 +107,7 @@ class SuperNet(nn.Module, ABC):
                 add(cost, value)
         for cost, tables in self.option_costs().items():
             for name, table in tables.items():
-                choice = self.choices[name]
+                choice = known_choice(self.choices, name, f"option_costs()[{cost!r}]")
                 numbers = self._tables(cost, choice, table).to(first.dtype)
                 add(cost, (sample[choice] * numbers).sum(dim=(1, 2)))
         for cost, fixed in self.fixed_costs().items():
@@ -181,8 +184,8 @@ class SuperNet(nn.Module, ABC):
             if isinstance(module, Choice):
                 if module.name in found:
                     raise ArchitectureError(
-                        f"two choices are named {module.name!r}; give nested supernets "
-                        "names of their own"
+                        f"two choices are named {module.name!r}; give each Choice a name of its "
+                        "own (and nested supernets an argument for it)"
                     )
                 found[module.name] = module
         keys = [key for choice in found.values() for key in choice.keys]
@@ -375,6 +378,16 @@ class SuperNet(nn.Module, ABC):
         return total
 
     # ---------------------------------------------------------------- private
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_keywords(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except AttributeError as error:
+            raise without_init(self, name) or error from None
 
     @property
     def _pricings(self) -> dict[str, Pricing]:

@@ -1,6 +1,17 @@
-"""Hardware costs: formulas, counting on real modules, and penalties."""
+"""Hardware costs: formulas, counting on real modules, measured tables, and penalties."""
 
+import dnas.costs.layer_kinds  # noqa: F401  (registers them)
+from dnas.costs.conditions import Conditions
+from dnas.costs.cost_table import CostTable, Price, open_table
 from dnas.costs.counting import count_flops, count_params
+from dnas.costs.kinds import OperatorKind, find_kind, known_kinds, register_operator
+from dnas.costs.measuring import (
+    Measurement,
+    measure_in_turns,
+    measure_model,
+    measure_operators,
+    model_case,
+)
 from dnas.costs.penalty import (
     BudgetPenalty,
     ExponentialPenalty,
@@ -10,15 +21,30 @@ from dnas.costs.penalty import (
     StatelessPenalty,
     make_penalty,
 )
+from dnas.costs.whole import Whole
 
 __all__ = [
     "BudgetPenalty",
+    "Conditions",
+    "CostTable",
     "ExponentialPenalty",
     "LinearPenalty",
+    "Measurement",
     "NoPenalty",
+    "OperatorKind",
     "Penalty",
+    "Price",
     "StatelessPenalty",
+    "Whole",
     "count_flops",
     "count_params",
+    "find_kind",
+    "known_kinds",
     "make_penalty",
+    "measure_in_turns",
+    "measure_model",
+    "measure_operators",
+    "model_case",
+    "open_table",
+    "register_operator",
 ]

@@ -9,6 +9,7 @@ from dnas.data.splits import make_splits, splits_record
 from dnas.data.store import Manifest, Store
 from dnas.data.store_loader import StoreLoader
 from dnas.data.synthetic import Planted, SyntheticSpec, planted
+from dnas.data.tensor_data import TensorData
 
 __all__ = [
     "Bags",
@@ -25,6 +26,7 @@ __all__ = [
     "StoreLoader",
     "SyntheticSpec",
     "TensorBatch",
+    "TensorData",
     "make_splits",
     "planted",
     "prepare",

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from dnas.errors import DataError
+
 
 class Bags(NamedTuple):
     """Multi-hot ids in compressed rows: bag ``b * F + f`` is ``values[offsets[i]:offsets[i+1]]``.
@@ -42,6 +44,26 @@ class Batch(Protocol):
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
+
+
+def check_batch(batch: object) -> None:
+    """Refuse what a loader must not give.
+
+    Raises:
+        DataError: It is no :class:`Batch`, or its inputs are no tuple.
+    """
+    missing = [name for name in ("inputs", "labels", "to") if not hasattr(batch, name)]
+    if missing:
+        raise DataError(
+            f"a loader gave a {type(batch).__name__} without {' and '.join(missing)}; batches() "
+            "must give objects with inputs, labels and to(device), such as dnas.data.TensorBatch"
+        )
+    inputs: object = batch.inputs  # type: ignore[attr-defined]
+    if not isinstance(inputs, tuple | list):
+        raise DataError(
+            f"{type(batch).__name__}.inputs is a {type(inputs).__name__}; it must be the tuple of "
+            "forward's inputs, (x,) where there is one"
+        )
 
 
 @runtime_checkable

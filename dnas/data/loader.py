@@ -159,5 +159,15 @@ def _as_batch(item: Any) -> Batch:
 
 
 def as_loader(source: Loader | Iterable[Any], *, seed: int = 0) -> Loader:
-    """``source`` itself if it is a :class:`Loader`, else an :class:`IterableLoader` of it."""
+    """``source`` itself if it is a :class:`Loader`, else an :class:`IterableLoader` of it.
+
+    Raises:
+        DataError: It is neither, or as :class:`IterableLoader`.
+    """
+    if not isinstance(source, Loader | Iterable):
+        raise DataError(
+            f"{source!r:.60} is a {type(source).__name__}, not a loader; give an object with "
+            "__len__ and batches(start, stop) (dnas.data.Loader), a torch DataLoader or a list of "
+            "batches"
+        )
     return source if isinstance(source, Loader) else IterableLoader(source, seed=seed)

@@ -119,7 +119,7 @@ class StoreLoader:
         self._on_device: ClickBatch | None = None
         self._device_order: tuple[np.ndarray, Tensor] | None = None
         on_host = self._device.type == "cpu"
-        self.resident = not on_host and size <= _resident_limit(self._device, resident_bytes)
+        self.resident = not on_host and size <= resident_limit(self._device, resident_bytes)
         if self.resident:
             self._on_device = _resident(self._columns, indices).to(self._device)
 
@@ -227,7 +227,8 @@ def _pinned(batch: ClickBatch, device: torch.device) -> ClickBatch:
         return batch.pin_memory()
 
 
-def _resident_limit(device: torch.device, resident_bytes: int | None) -> int:
+def resident_limit(device: torch.device, resident_bytes: int | None) -> int:
+    """Bytes that a split may take to live on ``device``: as said, or a share of its free memory."""
     if resident_bytes is not None:
         return resident_bytes
     if device.type == "cuda":

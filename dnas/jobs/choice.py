@@ -4,9 +4,9 @@ NASRec (arXiv:2207.07187, 5.1, "Model Selection") retrains what the search found
 the best *validation* performance, and lets only that one see the test rows. An architecture stands
 by its best job: its learning rates and seeds were alternatives of one list, and the list's best is
 what the sampled stage says of it. Equal values are told apart by the job's id, so that a choice is
-the same whenever it is made of the same results. What was trained for comparison alone, at random
-or by people, takes no part: the final model is to be what the search found. Where there is nothing
-else (a random search is an experiment too), it does.
+the same whenever it is made of the same results. What was trained for comparison alone (drawn at
+random, given by people, an extreme of the space) takes no part: the final model is to be what the
+search found. Where there is nothing else (a random search is an experiment too), it does.
 
 The choice is a file, ``choice.json``, written before any job follows from it. Once made it stays:
 test rows that have been looked at by one final model must not decide about the next.
@@ -25,13 +25,12 @@ from dnas.errors import DnasError, JobError
 from dnas.files import read_json, write_json
 from dnas.jobs.job import Job, State
 from dnas.jobs.verdict import read_result
+from dnas.quality import Quality, judged_by
 from dnas.runs import RunFolder
 
 _FORMAT = "dnas.choice/1"
 #: Origins of architectures that are trained for comparison.
-_CONTROLS = ("random", "given")
-#: What results are compared by that do not say it themselves.
-_DEFAULT_METRIC = "logloss"
+_CONTROLS = ("random", "given", "smallest", "largest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +113,8 @@ class Choice:
 
     def __str__(self) -> str:
         best = ", ".join(f"{c.job} ({self.metric} {c.value:.6g})" for c in self.chosen)
-        text = f"by validation {self.metric} among {self.candidates} architectures: {best}"
+        how = f"{self.metric} ({Quality(self.metric, self.maximize).direction})"
+        text = f"by validation {how} among {self.candidates} architectures: {best}"
         if self.runner_up is not None:
             text += f"; runner-up {self.runner_up.job} ({self.runner_up.value:.6g})"
         if self.controls:
@@ -136,15 +136,15 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
         JobError: None has a value, or they were judged by different metrics.
     """
     ordered = sorted(jobs, key=lambda job: job.id)
-    measures: dict[tuple[str, bool], str] = {}
+    measures: dict[Quality, str] = {}
     values: list[tuple[float, Candidate]] = []
     without: list[str] = []
     for job in ordered:
         if job.spec.architecture is None:
             continue  # trained by itself, not one of this run's architectures
         result = _result(job)
-        measure = _measure(result)
-        value = None if measure is None else _value(result, measure[0])
+        measure = None if result is None else judged_by(result, result.get("validation"))
+        value = None if measure is None else _value(result, measure.metric)
         if measure is None or value is None:
             without.append(f"{job.kind}/{job.id}")
             continue
@@ -156,7 +156,7 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
             canonical_id=str(job.spec.canonical_id),
             origin=_origin(result),
         )
-        values.append((-value if measure[1] else value, candidate))
+        values.append((measure.signed(value), candidate))
     if not values:
         raise JobError(
             f"there is no architecture for the final stage: none of the {len(ordered)} sampled "
@@ -164,17 +164,19 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
             f"dnas retry {run.path} --failed, and start the same command again"
         )
     if len(measures) > 1:
-        shown = "; ".join(f"{job} by {name}" for (name, _), job in measures.items())
+        shown = "; ".join(
+            f"{job} by {measure.metric}, {measure.direction}" for measure, job in measures.items()
+        )
         raise JobError(
             f"there is no best architecture: the sampled jobs are judged by different metrics "
             f"({shown}); search and train one task in an experiment that has a final stage"
         )
-    ((metric, maximize),) = measures
+    (quality,) = measures
     every = _by_architecture(candidate for _, candidate in sorted(values, key=lambda v: v[0]))
     ranked = [candidate for candidate in every if candidate.origin not in _CONTROLS] or every
     return Choice(
-        metric=metric,
-        maximize=maximize,
+        metric=quality.metric,
+        maximize=quality.maximize,
         number=number,
         chosen=tuple(ranked[:number]),
         runner_up=ranked[number] if len(ranked) > number else None,
@@ -233,16 +235,6 @@ def _result(job: Job) -> dict[str, Any] | None:
             "its result stays unusable"
         )
     return result
-
-
-def _measure(result: object) -> tuple[str, bool] | None:
-    """(metric, whether larger is better) that a result says it is to be judged by."""
-    if not isinstance(result, Mapping):
-        return None
-    said = result.get("selection")
-    if not isinstance(said, Mapping):
-        return _DEFAULT_METRIC, False
-    return str(said.get("metric", _DEFAULT_METRIC)), bool(said.get("maximize", False))
 
 
 def _value(result: object, metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Metrics of click prediction: log loss, AUC, normalized entropy, calibration."""
+"""Metrics: of clicks (log loss, AUC, normalized entropy, calibration), and of classes."""
 
 from dnas.metrics.accumulator import BinaryMetrics
 from dnas.metrics.binary import (
@@ -9,9 +9,11 @@ from dnas.metrics.binary import (
     log_loss_from_logits,
     normalized_entropy,
 )
+from dnas.metrics.classes import ClassMetrics
 
 __all__ = [
     "BinaryMetrics",
+    "ClassMetrics",
     "NonFiniteError",
     "auc",
     "calibration",

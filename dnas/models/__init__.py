@@ -1,5 +1,7 @@
-"""Plain modules: what search spaces build."""
+"""Plain modules: what search spaces build, and how to measure their layers."""
 
+import dnas.models.field_operators
+import dnas.models.operator_kinds  # noqa: F401  (registers them)
 from dnas.models.autoint import AutoInt
 from dnas.models.cin import CompressedInteraction
 from dnas.models.deepfm import DeepFM

@@ -55,9 +55,21 @@ class CompressedInteraction(nn.Module):
         hidden, pooled = first, []
         *before, last = self.layers
         for layer in before:
-            products = hidden.unsqueeze(3) * first.unsqueeze(2)  # (B, D, H_{k-1}, M)
-            hidden = layer(products.flatten(2))  # (B, D, H_k)
+            hidden = cin_layer(hidden, first, layer)
             pooled.append(hidden.sum(dim=1))
-        dots = hidden.transpose(1, 2) @ first  # (B, H_{k-1}, M)
-        pooled.append(last(dots.flatten(1)))
+        pooled.append(last_cin_layer(hidden, first, last))
         return self.out(torch.cat(pooled, dim=1)).squeeze(1)
+
+
+def cin_layer(hidden: Tensor, first: Tensor, weights: nn.Module) -> Tensor:
+    """``(B, D, H_{k-1})`` and ``(B, D, M)`` to ``(B, D, H_k)``."""
+    products = hidden.unsqueeze(3) * first.unsqueeze(2)  # (B, D, H_{k-1}, M)
+    found: Tensor = weights(products.flatten(2))
+    return found
+
+
+def last_cin_layer(hidden: Tensor, first: Tensor, weights: nn.Module) -> Tensor:
+    """The same, summed over D: ``(B, H_k)``."""
+    dots = hidden.transpose(1, 2) @ first  # (B, H_{k-1}, M)
+    found: Tensor = weights(dots.flatten(1))
+    return found

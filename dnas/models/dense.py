@@ -17,7 +17,8 @@ def autocast_to(tensors: Sequence[Tensor]) -> list[Tensor]:
     arguments of single operators.
     """
     kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    # Autocast does not know the device of shapes without numbers.
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
         return list(tensors)
     dtype = torch.get_autocast_dtype(kind)
     return [tensor.to(dtype) for tensor in tensors]

@@ -113,13 +113,11 @@ class EmbeddingTables(nn.Module):
         Returns:
             ``(B, F, D)``.
         """
-        parts = [self._group(number, ids) for number in range(len(self.groups))]
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts, dim=1).index_select(1, self._order)
+        parts = [self.look_up_group(number, ids) for number in range(len(self.groups))]
+        return join_groups(parts, self._order)
 
-    def _group(self, number: int, ids: Tensor | Bags) -> Tensor:
-        """``(B, F_g, D)``: the features of one dimension, padded."""
+    def look_up_group(self, number: int, ids: Tensor | Bags) -> Tensor:
+        """``(B, F_g, D)``: the features of the ``number``-th smallest dimension, padded."""
         table = self.groups[number]
         assert isinstance(table, FusedTable)
         members: Tensor = getattr(self, f"_members_{number}")
@@ -135,6 +133,18 @@ class EmbeddingTables(nn.Module):
         out = out.view(-1, members.numel(), table.weight.shape[1])
         missing = self.output_dim - out.shape[-1]
         return F.pad(out, (0, missing)) if missing else out
+
+
+def join_groups(parts: Sequence[Tensor], order: Tensor) -> Tensor:
+    """``(B, F_g, D)`` vectors of each group to ``(B, F, D)`` in the features' order.
+
+    Args:
+        parts: Of each group, in the order of the groups.
+        order: ``(F,)`` where each feature stands among them.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(list(parts), dim=1).index_select(1, order)
 
 
 def bag_of_value(bags: Bags) -> Tensor:

@@ -2,7 +2,8 @@
 
 Both were trained from scratch by the same jobs, so they had the same budget as long as each was
 trained under the same settings, which :attr:`Comparison.same_budget` checks. An architecture
-stands by its best training. The best of many beats the best of few by luck alone, so the two bests
+stands by its best training. "Loss" is the metric that selects, negative if it is to be large, so
+that less is better. The best of many beats the best of few by luck alone, so the two bests
 are compared at equal counts: for the larger group, the expected best of as many architectures as
 the smaller one has,
 
@@ -18,7 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dnas.quality import Quality
 from dnas.reporting.frames import setting_columns
+from dnas.reporting.judging import by_loss, losses_of, quality_of
 from dnas.reporting.statistics import RANDOM, SEARCHED, diverged_rows, population
 
 
@@ -27,7 +30,7 @@ class Group:
     """Architectures of one origin, each by its best training.
 
     Attributes:
-        losses: Validation log loss of each architecture, rising; shape ``(n,)``.
+        losses: Of each architecture in validation, rising; shape ``(n,)``.
         costs: Their costs in the same order; shape ``(n,)``.
         trainings: Successful trainings of all of them together.
     """
@@ -67,6 +70,7 @@ class Comparison:
     """Searched against random; differences are searched minus random, so negative is better.
 
     Attributes:
+        quality: What architectures are judged by.
         searched: What the search proposed.
         random: What chance proposed.
         best_difference: Of the best losses, at equal counts.
@@ -79,6 +83,7 @@ class Comparison:
         same_budget: Both groups were trained under the same set of settings.
     """
 
+    quality: Quality
     searched: Group
     random: Group
     best_difference: float
@@ -93,18 +98,21 @@ class Comparison:
     def verdict(self) -> str:
         """One plain sentence; it does not flatter."""
         best, mean = self.best_difference < 0, self.mean_difference < 0
+        metric = self.quality.words
         if best and mean:
-            sentence = "The search beat random choice, in best and in mean loss"
+            sentence = f"The search beat random choice, in best and in mean {metric}"
             if abs(self.mean_difference) < 2 * self.standard_error:
                 sentence += " (the mean by less than 2 standard errors)"
             elif math.isnan(self.standard_error):
                 sentence += " (too few architectures to say how surely)"
         elif best:
-            sentence = "The search beat random choice in best loss, NOT in mean loss"
+            sentence = f"The search beat random choice in best {metric}, NOT in mean {metric}"
         elif mean:
-            sentence = "The search beat random choice in mean loss, NOT in best loss"
+            sentence = f"The search beat random choice in mean {metric}, NOT in best {metric}"
         else:
-            sentence = "The search did NOT beat random choice, neither in best nor in mean loss"
+            sentence = (
+                f"The search did NOT beat random choice, neither in best nor in mean {metric}"
+            )
         return sentence + "."
 
 
@@ -131,6 +139,7 @@ def compare(frame: pd.DataFrame, cost: str | None) -> Comparison | None:
     ]
     pairs = np.sign(random.losses[None, :] - searched.losses[:, None])  # (searched, random)
     return Comparison(
+        quality=quality_of(frame),
         searched=searched,
         random=random,
         best_difference=expected_best(searched.losses, k) - expected_best(random.losses, k),
@@ -160,13 +169,11 @@ def expected_best(losses: NDArray[np.float64], k: int) -> float:
 
 
 def best_trainings(frame: pd.DataFrame) -> pd.DataFrame:
-    """The best row of each distinct architecture, by rising loss; rows without a loss are dropped.
+    """The best row of each distinct architecture, best first; rows without a value are dropped.
 
     Rows that do not say which architecture they trained count as one architecture each.
     """
-    rows = frame[frame["validation_logloss"].notna()].sort_values(
-        ["validation_logloss", "job"], kind="stable"
-    )
+    rows = by_loss(frame[losses_of(frame).notna()])
     return rows[~architecture_keys(rows).duplicated()]
 
 
@@ -181,7 +188,7 @@ def _group(rows: pd.DataFrame, cost: str | None) -> Group | None:
     best = best_trainings(rows)
     if best.empty:
         return None
-    losses = best["validation_logloss"].to_numpy(np.float64)
+    losses = losses_of(best).to_numpy(np.float64)
     costs = best[cost].to_numpy(np.float64) if cost else np.full(len(losses), np.nan)
     return Group(losses, costs, len(rows))
 

@@ -8,15 +8,18 @@ from typing import Any
 
 import pandas as pd
 
+from dnas.quality import Quality
 from dnas.reporting.comparison import architecture_keys
 from dnas.reporting.complexity import ROLES
-from dnas.reporting.frames import METRICS
-from dnas.reporting.statistics import GIVEN, RANDOM
+from dnas.reporting.judging import metrics_of, values_of
+from dnas.reporting.statistics import EXTREMES, GIVEN, RANDOM
 from dnas.reporting.text import columns, compact, fixed, plural, shorten
 from dnas.runs import FINAL
 
 #: Architectures of each role that the summary shows.
 _SHOWN = {FINAL: 3, GIVEN: 5}
+#: Metrics of one model that fit on a line.
+MOST_METRICS = 4
 _JOB_WIDTH = 48
 _NAMED = 3
 
@@ -39,7 +42,8 @@ def final_lines(choice: Mapping[str, Any], final: pd.DataFrame) -> list[str]:
         return lines if models else []
     metric = str(choice.get("metric"))
     among = plural(int(_number(choice.get("candidates"), 0.0)), "architecture")
-    lines = [f"chosen by validation {metric} among {among}"]
+    way = Quality(metric, bool(choice.get("maximize", False))).direction
+    lines = [f"chosen by validation {metric} ({way}) among {among}"]
     runner_up = choice.get("runner_up")
     if isinstance(runner_up, Mapping):
         gap = abs(_number(runner_up.get("value")) - _number(chosen[-1].get("value")))
@@ -62,24 +66,28 @@ def final_lines(choice: Mapping[str, Any], final: pd.DataFrame) -> list[str]:
 
 
 def complexity_lines(table: pd.DataFrame) -> list[str]:
-    """The table of loss and size, of the final models and the best of each other role.
+    """The table of quality and size, of the final models and the best of each other role.
 
     Args:
         table: As from ``complexity_frame``.
     """
     if table.empty or not table[["mmacs", "params"]].notna().any(axis=None):
         return []
-    tested = bool(table["test_logloss"].notna().any())
-    head = ["", "loss", "AUC", *(("test loss", "test AUC") if tested else ()), "MMACs", "params"]
-    rows = [[*head, "embedding"]]
+    prefix = "validation_"
+    metrics = [str(c).removeprefix(prefix) for c in table.columns if str(c).startswith(prefix)]
+    tested = any(values_of(table, f"test_{name}").notna().any() for name in metrics)
+    splits = ("validation", "test") if tested else ("validation",)
+    heads = [name if s == "validation" else f"{s} {name}" for s in splits for name in metrics]
+    embeddings = ["embedding_params"] if table["embedding_params"].notna().any() else []
+    rows = [["", *heads, "MMACs", "params", *(["embedding"] if embeddings else [])]]
     for role in ROLES:
         for _, row in table[table["role"] == role].head(_SHOWN.get(role, 1)).iterrows():
-            name = f"{'' if role in _SHOWN else 'best '}{role} {row['architecture_id']}"
+            who = row["origin"] if row["origin"] in EXTREMES else role
+            name = f"{'' if role in _SHOWN else 'best '}{who} {row['architecture_id']}"
             cells = [shorten(name, 27)]
-            splits = ("validation", "test") if tested else ("validation",)
-            cells += [fixed(row[f"{s}_{name}"]) for s in splits for name in ("logloss", "auc")]
+            cells += [fixed(row[f"{s}_{name}"]) for s in splits for name in metrics]
             cells.append(f"{row['mmacs']:.4g}" if pd.notna(row["mmacs"]) else "-")
-            cells += [compact(row[name]) for name in ("params", "embedding_params")]
+            cells += [compact(row[name]) for name in ("params", *embeddings)]
             rows.append(cells)
     return ["complexity", *columns(rows)]
 
@@ -97,8 +105,8 @@ def _model(jobs: pd.DataFrame) -> list[str]:
 
 def _means(jobs: pd.DataFrame, split: str) -> str:
     parts = []
-    for name in METRICS[:2] if len(jobs) > 1 else METRICS:
-        values = jobs[f"{split}_{name}"].astype(float).dropna()
+    for name in metrics_of(jobs)[: 2 if len(jobs) > 1 else MOST_METRICS]:
+        values = values_of(jobs, f"{split}_{name}").dropna()
         if len(values):
             spread = f" ± {fixed(float(values.std()))}" if len(values) > 1 else ""
             parts.append(f"{name} {fixed(float(values.mean()))}{spread}")

@@ -10,15 +10,20 @@ from typing import Any
 
 import pandas as pd
 
+from dnas.quality import LOGLOSS, Quality, judged_by
+from dnas.reporting.judging import SELECTION, fixed_metrics
 from dnas.reporting.records import SUCCEEDED, JobRecord, RunRecords, read_run
 from dnas.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
+#: Microseconds a forward pass, predicted from a cost table and measured on the device.
+LATENCY, MEASURED_LATENCY = "latency", "measured_latency"
+#: Costs that always have columns.
+_FIXED_COSTS = ("flops", "params", "embedding_rows", "embedding_bytes", "average_dim")
 #: Costs that have columns of their own name; any other cost NAME is the column ``cost.NAME``.
-KNOWN_COSTS = ("flops", "params", "embedding_rows", "embedding_bytes", "average_dim")
+KNOWN_COSTS = (*_FIXED_COSTS, LATENCY, MEASURED_LATENCY)
 COST_PREFIX = "cost."
-METRICS = ("logloss", "auc", "ne", "calibration")
 #: Resolved settings shown although no brace lists alternatives for them.
 IMPORTANT_SETTINGS = (
     "seed", "n_epochs", "batch_size", "weights_batch_size", "weights_lr", "weights_optimizer",
@@ -45,8 +50,12 @@ def results_frame(run: RunFolder) -> pd.DataFrame:
     - ``search.<flag>``: what the braces of the supernet job chose;
     - ``setting.<flag>``: what the braces of this job chose, and the resolved ones among
       :data:`IMPORTANT_SETTINGS`;
-    - ``validation_<metric>`` at ``best_epoch``, ``best_epoch``, ``test_<metric>``;
-    - costs (see :func:`cost_columns`), ``seconds``, ``peak_memory_bytes``.
+    - ``selection``: what the row is judged by, e.g. ``max accuracy``; only there if some row is
+      not judged by log loss, and missing in rows that do not say it (see ``dnas.quality``);
+    - ``validation_<metric>`` at ``best_epoch``, ``best_epoch``, ``test_<metric>``; first those by
+      which rows are judged, then those of clicks, always there in a run of click models;
+    - costs (see :func:`cost_columns`), ``seconds``, ``peak_memory_bytes``; ``latency`` and
+      ``measured_latency`` (microseconds a forward pass) only if some row has them.
 
     What a result does not say is missing in its row (NaN or None). Ids can look like numbers: read
     the CSV with ``dtype=str`` for them.
@@ -122,6 +131,17 @@ def cost_name(column: str) -> str:
     return column.removeprefix(COST_PREFIX)
 
 
+def unit_of(column: str) -> str:
+    """The unit of a cost column, ``""`` for one that is counted."""
+    return "µs" if column in (LATENCY, MEASURED_LATENCY) else ""
+
+
+def cost_label(column: str) -> str:
+    """A cost column's name with its unit, e.g. ``latency (µs a forward pass)``."""
+    name = cost_name(column).replace("_", " ") if unit_of(column) else cost_name(column)
+    return f"{name} ({unit_of(column)} a forward pass)" if unit_of(column) else name
+
+
 def setting_columns(frame: pd.DataFrame, prefix: str = "setting.") -> list[str]:
     """The columns of this job's settings (``"search."``: of its supernet's) that differ by row."""
     names = [str(name) for name in frame.columns if str(name).startswith(prefix)]
@@ -132,7 +152,7 @@ def _row(
     record: JobRecord, result: Mapping[str, Any], searches: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any] | None:
     """The row of one result; None when it has no validation metric."""
-    validation, best_epoch = _best_validation(result)
+    validation, best_epoch, quality = _best_validation(result)
     if not validation:
         return None
     architecture = mapping(result.get("architecture"))
@@ -162,6 +182,7 @@ def _row(
     settings |= {flag: resolved[flag] for flag in IMPORTANT_SETTINGS if flag in resolved}
     for flag, value in settings.items():
         row[f"setting.{flag}"] = _plain(value)
+    row[SELECTION] = None if quality is None else str(quality)
     row |= {f"validation_{name}": value for name, value in validation.items()}
     row["best_epoch"] = best_epoch
     row |= {f"test_{name}": value for name, value in _numbers(result.get("test")).items()}
@@ -174,23 +195,26 @@ def _row(
     return row
 
 
-def _best_validation(result: Mapping[str, Any]) -> tuple[dict[str, float], float]:
-    """Validation metrics at the best epoch, and that epoch (NaN when unknown).
+def _best_validation(result: Mapping[str, Any]) -> tuple[dict[str, float], float, Quality | None]:
+    """Validation metrics at the best epoch, that epoch (NaN when unknown), what they are judged by.
 
-    A result that lists epochs and names none of them best is taken at its smallest log loss.
+    A result that lists epochs and names none of them best is taken at the best of them.
     """
     validation = _numbers(result.get("validation"))
     best_epoch = number(result.get("best_epoch"))
     if validation:
-        return validation, best_epoch
+        return validation, best_epoch, judged_by(result, validation)
     epochs = result.get("epochs")
-    best_loss = math.inf
+    best, best_loss = None, math.inf
     for entry in epochs if isinstance(epochs, list) else []:
         metrics = _numbers(mapping(entry).get("validation"))
-        if metrics.get("logloss", math.inf) < best_loss:
-            best_loss = metrics["logloss"]
+        quality = judged_by(result, metrics)
+        if quality is None or quality.metric not in metrics:
+            continue
+        if quality.signed(metrics[quality.metric]) < best_loss:
+            best, best_loss = quality, quality.signed(metrics[quality.metric])
             validation, best_epoch = metrics, number(entry.get("epoch"))
-    return validation, best_epoch
+    return validation, best_epoch, best
 
 
 def _brace_settings(record: JobRecord) -> dict[str, Any]:
@@ -202,17 +226,26 @@ def _brace_settings(record: JobRecord) -> dict[str, Any]:
 
 def _column_order(rows: list[dict[str, Any]]) -> list[str]:
     """All columns of ``rows`` in the order of :func:`results_frame`; the fixed ones always."""
-    seen = list(dict.fromkeys(name for row in rows for name in row))
-    extra_costs = [name for name in seen if name.startswith(COST_PREFIX)]
+    seen = list(dict.fromkeys(name for row in rows for name in row if name != SELECTION))
+    said = dict.fromkeys(row[SELECTION] for row in rows)
+    qualities = [Quality.from_str(text) for text in said if text is not None]
+    metrics = {
+        split: [name.removeprefix(split) for name in seen if name.startswith(split)]
+        for split in ("validation_", "test_")
+    }
+    fixed = fixed_metrics([name for names in metrics.values() for name in names])
+    first = [quality.metric for quality in qualities if quality.metric not in fixed]
     order = [*_IDENTITY]
     order += [name for name in seen if name.startswith("search.")]
     order += [name for name in seen if name.startswith("setting.")]
-    order += [f"validation_{name}" for name in METRICS]
-    order += [name for name in seen if name.startswith("validation_")]
+    order += [] if set(said) <= {str(LOGLOSS)} else [SELECTION]
+    order += ["validation_" + name for name in (*first, *fixed, *metrics["validation_"])]
     order += ["best_epoch"]
-    order += [f"test_{name}" for name in METRICS]
-    order += [name for name in seen if name.startswith("test_")]
-    order += [*KNOWN_COSTS, *extra_costs, "seconds", "peak_memory_bytes"]
+    tested = [name for name in first if name in metrics["test_"]]
+    order += ["test_" + name for name in (*tested, *fixed, *metrics["test_"])]
+    order += [*_FIXED_COSTS, *(name for name in (LATENCY, MEASURED_LATENCY) if name in seen)]
+    order += [name for name in seen if name.startswith(COST_PREFIX)]
+    order += ["seconds", "peak_memory_bytes"]
     return list(dict.fromkeys(order))
 
 

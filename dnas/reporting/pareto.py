@@ -15,7 +15,7 @@ def pareto_front(losses: ArrayLike, costs: ArrayLike) -> NDArray[np.bool_]:
     points under any reordering.
 
     Args:
-        losses: Shape ``(n,)``.
+        losses: Shape ``(n,)``; of a metric to be large, its negative.
         costs: Shape ``(n,)``.
 
     Returns:

@@ -1,8 +1,8 @@
 """Do scores order architectures as their training from scratch does? Correlations and choices.
 
 Letters: n subnets, x_i the score of subnet i (a loss with shared weights), y_i its ground truth (a
-loss when trained from scratch). Both are losses: lower is better, and a good score has a positive
-correlation.
+loss when trained from scratch). Both are the same metric, so that a good score has a positive
+correlation; in choices lower is better (give a metric to be large with its sign reversed).
 
 Every correlation takes ``weights``: how often each subnet counts, as whole numbers of shape
 ``(..., n)``. A bootstrap resample is a vector of such numbers (:mod:`dnas.reporting.bootstrap`), so
@@ -12,6 +12,7 @@ tie with itself.
     Kendall's tau-b    sum_{i<j} sgn(x_i - x_j) sgn(y_i - y_j)
                        / sqrt(sum_{i<j} [x_i != x_j]  sum_{i<j} [y_i != y_j])
     Pearson's rho      cov(x, y) / sqrt(var(x) var(y))
+    Spearman's rho     Pearson's of the ranks, tied values sharing the mean of theirs
 
 tau-b is Kendall's correction for ties [Kendall1945]_; without ties it is the tau of arXiv
 2207.07187 (NASRec), section 4.
@@ -85,6 +86,30 @@ def pearson(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Flo
     with np.errstate(invalid="ignore"):
         u, v = centred(a), centred(b)
         return _ratio((counts * u * v).sum(-1), (counts * u**2).sum(-1), (counts * v**2).sum(-1))
+
+
+def spearman(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Spearman's rank correlation, NaN where all of x or all of y are tied.
+
+    Args:
+        x: Shape ``(n,)``, finite.
+        y: Shape ``(n,)``, finite.
+        weights: How often each pair counts, shape ``(..., n)``; None: once.
+
+    Returns:
+        Shape ``(...)``: a 0-dimensional array without ``weights``.
+
+    Raises:
+        ValueError: Shapes do not fit, or a number is not finite.
+    """
+    a, b, counts = _checked(x, y, weights)
+
+    def centred_ranks(values: Floats) -> Floats:
+        # Twice the rank among those that count, minus its mean: sum_j w_j sgn(v_i - v_j).
+        return counts @ _signs(values).T
+
+    u, v = centred_ranks(a), centred_ranks(b)
+    return _ratio((counts * u * v).sum(-1), (counts * u**2).sum(-1), (counts * v**2).sum(-1))
 
 
 def overlap_of_best(score: ArrayLike, truth: ArrayLike, k: int) -> float:

@@ -25,14 +25,15 @@ _MOST_COLUMNS = 4
 def draw_scatter(scorers: Sequence[Scorer], how: str, title: str) -> Figure:
     """Ground truth against the score with shared weights, a panel for each scorer.
 
-    All panels share the axis of ground truth. Scores far above the others are drawn as triangles on
-    the upper edge. Supernets that differ in their seed alone have colours of their own.
+    All panels share the axis of ground truth. Scores far worse than the others are drawn as
+    triangles on the edge. Supernets that differ in their seed alone have colours of their own.
 
     Args:
         scorers: Those of one ``how``.
         how: For the title.
         title: What is shown.
     """
+    quality = scorers[0].quality
     columns = _num_columns(scorers)
     rows = -(-len(scorers) // columns)
     figure = new_figure(max(_PANEL_IN * columns, 4.6) + 0.4, _PANEL_IN * rows + 0.6)
@@ -43,16 +44,18 @@ def draw_scatter(scorers: Sequence[Scorer], how: str, title: str) -> Figure:
     for number, (scorer, axes) in enumerate(zip(scorers, panels.flat, strict=False)):
         # Supernets of several seeds differ in level, which would hide the order that each gives.
         level = scorer.scores.mean(1, keepdims=True) if repeated else 0.0
-        shown = scorer.scores - level
+        shown = quality.signed(scorer.scores - level)
         top = highest_shown(shown.ravel())
         for scores, color in zip(shown, _colors(len(shown)), strict=True):
             above = scores > top
             axes.scatter(
-                scorer.truth[~above], scores[~above], s=16, alpha=0.7, color=color, linewidths=0
-            )
+                scorer.truth[~above], quality.signed(scores[~above]), s=16, alpha=0.7, color=color,
+                linewidths=0,
+            )  # fmt: skip
             axes.scatter(
-                scorer.truth[above], np.full(above.sum(), top), s=24, marker="^", clip_on=False,
-                facecolors="none", edgecolors=color,
+                scorer.truth[above], np.full(above.sum(), quality.signed(top)), s=24,
+                marker="v" if quality.maximize else "^", clip_on=False, facecolors="none",
+                edgecolors=color,
             )  # fmt: skip
         tau, rho = (
             float(np.mean([f(x, scorer.truth) for x in scorer.scores]))
@@ -66,9 +69,9 @@ def draw_scatter(scorers: Sequence[Scorer], how: str, title: str) -> Figure:
         axes.ticklabel_format(useOffset=False)
         axes.locator_params(nbins=5)
         axes.grid(alpha=0.25)
-    figure.supxlabel("log loss, trained from scratch (ground truth)", fontsize=9)
+    figure.supxlabel(f"{quality.words}, trained from scratch (ground truth)", fontsize=9)
     minus = ",\nminus each supernet's mean" if repeated else ""
-    figure.supylabel(f"log loss with shared weights, {HOW_NAMES[how]}{minus}", fontsize=9)
+    figure.supylabel(f"{quality.words} with shared weights, {HOW_NAMES[how]}{minus}", fontsize=9)
     figure.suptitle(shorten(title, 90), fontsize=10)
     return figure
 

@@ -10,7 +10,9 @@ import pandas as pd
 
 from dnas.errors import JobError
 from dnas.files import read_json
+from dnas.quality import LOGLOSS, Quality
 from dnas.reporting.frames import mapping, number, results_of
+from dnas.reporting.judging import SELECTION, losses_of, quality_of
 from dnas.reporting.records import SUCCEEDED, JobRecord, read_job, read_run
 from dnas.reporting.statistics import diverged_rows
 from dnas.runs import DRAWN, SCORED, SUPERNET, RunFolder
@@ -31,19 +33,20 @@ def truths_frame(run: RunFolder) -> pd.DataFrame:
     """Ground truth: one row for each subnet of each draw and each seed it was trained with.
 
     Columns: ``draw``, ``setting`` (of the search space, ``""`` if there is one), ``file``,
-    ``architecture_id``, ``canonical_id``, ``seed``, ``truth`` (validation log loss at the best
-    epoch; the best of all trainings with this seed, should braces list other settings; NaN if none
-    has succeeded or all diverged), ``seconds`` (of all of them together) and costs.
+    ``architecture_id``, ``canonical_id``, ``seed``, ``truth`` (the validation metric that selects,
+    at the best epoch; the best of all trainings with this seed, should braces list other settings;
+    NaN if none has succeeded or all diverged), ``seconds`` (of all of them together), costs, and
+    ``selection`` if that metric is not log loss (see ``dnas.reporting.judging``).
 
     Raises:
-        JobError: ``run`` is not that of a study.
+        JobError: ``run`` is not that of a study, or its trainings are judged by different metrics.
     """
     if not run.study.exists():
         raise JobError(
             f"{run.path}: not a study of rank correlation ({run.study.name} is not in it); dnas "
             "rank starts one"
         )
-    trained = _trainings(run)
+    trained, quality = _trainings(run)
     costs = [name for name in trained.columns if name not in (*SUBNET, "seed", "loss", "seconds")]
     seeds = sorted(trained["seed"].unique(), key=_numeric) or [""]
     rows: list[dict[str, Any]] = []
@@ -53,11 +56,12 @@ def truths_frame(run: RunFolder) -> pd.DataFrame:
             group = groups.get((subnet["draw"], subnet["canonical_id"], seed))
             row = {**subnet, "seed": seed, "truth": math.nan, "seconds": 0.0}
             if group is not None:
-                row |= {"truth": group["loss"].min(), "seconds": group["seconds"].sum()}
+                truth = quality.signed(group["loss"].min())
+                row |= {"truth": truth, "seconds": group["seconds"].sum()}
                 row |= {name: group[name].iloc[0] for name in costs}
             rows.append(row)
     columns = ["draw", "setting", "file", "architecture_id", "canonical_id", "seed", "truth"]
-    return pd.DataFrame(rows, columns=[*columns, "seconds", *costs])
+    return _told(pd.DataFrame(rows, columns=[*columns, "seconds", *costs]), quality)
 
 
 def scores_frame(run: RunFolder, truths: pd.DataFrame) -> pd.DataFrame:
@@ -65,13 +69,15 @@ def scores_frame(run: RunFolder, truths: pd.DataFrame) -> pd.DataFrame:
 
     Columns: those that name the subnet as in :func:`truths_frame`, ``supernet`` and ``scored`` (ids
     of the jobs), ``supernet.<flag>`` and ``scoring.<flag>`` (what braces chose for them),
-    ``supernet_seconds``, ``how`` (:data:`HOW`), ``score`` (validation log loss with shared weights;
-    NaN: not finite), ``truth`` (mean over seeds; NaN unless there is one for every seed).
+    ``supernet_seconds``, ``how`` (:data:`HOW`), ``score`` (the same validation metric with shared
+    weights; NaN: not finite), ``truth`` (mean over seeds; NaN unless there is one for every seed),
+    and ``selection`` as there.
 
     Args:
         run: The run folder of a study.
         truths: As from :func:`truths_frame`.
     """
+    quality = quality_of(truths)
     truth = truths.groupby(SUBNET, sort=False)["truth"].agg(
         lambda values: values.mean(skipna=False)
     )
@@ -106,7 +112,7 @@ def scores_frame(run: RunFolder, truths: pd.DataFrame) -> pd.DataFrame:
                 continue
             for how in HOW:
                 if how in entry:
-                    score = number(mapping(entry[how]).get("logloss"))
+                    score = number(mapping(entry[how]).get(quality.metric))
                     rows.append(
                         {**shared, "canonical_id": key[1], **names.loc[key].to_dict()}
                         | {"how": how, "score": score, "truth": truth.loc[key]}
@@ -116,14 +122,22 @@ def scores_frame(run: RunFolder, truths: pd.DataFrame) -> pd.DataFrame:
     )
     columns = ["draw", "setting", "file", "architecture_id", "canonical_id", "supernet", "scored"]
     columns += [*settings, "supernet_seconds", "how", "score", "truth"]
-    return pd.DataFrame(rows, columns=columns)
+    return _told(pd.DataFrame(rows, columns=columns), quality)
 
 
-def _trainings(run: RunFolder) -> pd.DataFrame:
-    """The trainings from scratch of a study's subnets: subnet, seed, loss, seconds, costs."""
+def _told(table: pd.DataFrame, quality: Quality) -> pd.DataFrame:
+    """The table, saying by what it is judged unless that is log loss."""
+    return table if quality == LOGLOSS else table.assign(**{SELECTION: str(quality)})
+
+
+def _trainings(run: RunFolder) -> tuple[pd.DataFrame, Quality]:
+    """The trainings from scratch of a study's subnets, and what they are judged by.
+
+    Columns: subnet, seed, loss (lower is better), seconds, costs.
+    """
     records = read_run(run)
     results = results_of(records)
-    results["loss"] = results["validation_logloss"].astype(float).mask(diverged_rows(results))
+    results["loss"] = losses_of(results).mask(diverged_rows(results))
     draws = {
         record.id: Path(str(record.job.get("architecture"))).parts[-3:-2]
         for record in records.sampled
@@ -132,7 +146,7 @@ def _trainings(run: RunFolder) -> pd.DataFrame:
     seed = results["setting.seed"] if "setting.seed" in results else pd.Series("", results.index)
     results["seed"] = seed.astype(str)
     costs = [name for name in ("flops", "params", "embedding_rows") if name in results]
-    return results[[*SUBNET, "seed", "loss", "seconds", *costs]]
+    return results[[*SUBNET, "seed", "loss", "seconds", *costs]], quality_of(results)
 
 
 def _subnets(run: RunFolder) -> list[dict[str, str]]:

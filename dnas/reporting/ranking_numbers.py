@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dnas.quality import Quality
 from dnas.reporting.bootstrap import Interval, Statistic, bca_interval, resamples
+from dnas.reporting.judging import quality_of
 from dnas.reporting.rank_correlation import (
     attainable_pearson,
     kendall_tau_b,
@@ -60,6 +62,8 @@ class Scorer:
     """Subnets without ground truth or without a finite score."""
     supernet_seconds: float
     """Mean training time of its supernets."""
+    quality: Quality
+    """What scores and truth are."""
 
     @property
     def label(self) -> str:
@@ -87,6 +91,7 @@ class Scorer:
             self.truth[chosen],
             self.left_out,
             self.supernet_seconds,
+            self.quality,
         )
 
 
@@ -102,6 +107,7 @@ def scorers_of(scores: pd.DataFrame) -> list[Scorer]:
         if str(name).startswith((SUPERNET_PREFIX, SCORING_PREFIX))
         and name != SUPERNET_PREFIX + SEED
     ]
+    quality = quality_of(scores)
     found = []
     by = ["draw", "setting", *flags]
     filled = scores.fillna({name: "" for name in flags})
@@ -126,6 +132,7 @@ def scorers_of(scores: pd.DataFrame) -> list[Scorer]:
                     supernet_seconds=float(
                         rows.drop_duplicates("supernet")["supernet_seconds"].mean()
                     ),
+                    quality=quality,
                 )
             )
     return found
@@ -202,15 +209,17 @@ def choices_frame(scorers: Sequence[Scorer]) -> pd.DataFrame:
     """What matters in practice: are the best by score among the best in truth?
 
     Columns: ``setting``, flags, ``how``, ``k``, ``overlap`` (share of the k best by score that are
-    among the k best in truth), ``overlap_by_chance``, ``regret`` (best truth among the k best by
-    score, minus the best of all), ``regret_by_chance``. Means over the scorer's supernets.
+    among the k best in truth), ``overlap_by_chance``, ``regret`` (how much worse the best truth
+    among the k best by score is than the best of all), ``regret_by_chance``. Means over the
+    scorer's supernets.
     """
     rows = []
     for scorer in scorers:
         n = len(scorer.subnets)
+        scores, truth = scorer.quality.signed(scorer.scores), scorer.quality.signed(scorer.truth)
         for k in (k for k in SHORT_LISTS if k < n):
-            overlaps = [overlap_of_best(x, scorer.truth, k) for x in scorer.scores]
-            regrets = [regret_of_best(x, scorer.truth, k) for x in scorer.scores]
+            overlaps = [overlap_of_best(x, truth, k) for x in scores]
+            regrets = [regret_of_best(x, truth, k) for x in scores]
             rows.append(
                 {
                     _SETTING: scorer.setting,
@@ -220,7 +229,7 @@ def choices_frame(scorers: Sequence[Scorer]) -> pd.DataFrame:
                     "overlap": float(np.mean(overlaps)),
                     "overlap_by_chance": k / n,
                     "regret": float(np.mean(regrets)),
-                    "regret_by_chance": regret_by_chance(scorer.truth, k),
+                    "regret_by_chance": regret_by_chance(truth, k),
                 }
             )
     return pd.DataFrame(rows)
@@ -230,7 +239,7 @@ def noise_frame(truths: pd.DataFrame) -> pd.DataFrame:
     """How well two trainings of the same subnets agree: what any score is up against.
 
     Columns: ``setting``, ``trainings`` (K seeds), ``subnets`` (trained well with every seed),
-    ``left_out``, ``spread`` (standard deviation of the true losses, the noise taken out),
+    ``left_out``, ``spread`` (standard deviation of the truth, the noise taken out),
     ``noise`` (standard deviation between trainings of one subnet), for each correlation NAME its
     mean over pairs of seeds ``NAME``, ``NAME_low``, ``NAME_high``, and the largest correlation that
     a score without any error could have with the mean of the K trainings: ``pearson_attainable``

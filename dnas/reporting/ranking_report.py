@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from dnas.files import read_json, write_text
+from dnas.quality import Quality
 from dnas.reporting.drawing import file_name, save_figure
+from dnas.reporting.judging import quality_of
 from dnas.reporting.ranking_figures import HOW_NAMES, draw_correlations, draw_scatter
 from dnas.reporting.ranking_frames import HOW, scores_frame, truths_frame
 from dnas.reporting.ranking_numbers import (
@@ -77,16 +79,18 @@ def ranking_text(
         tables: By name, as :func:`make_ranking_report` writes them.
         pictures: File names.
     """
-    parts = [f"# Rank correlation: {title}", _ground_truth(asked, tables)]
+    quality = quality_of(tables["truths"])
+    metric = quality.words
+    parts = [f"# Rank correlation: {title}", _ground_truth(asked, tables, quality)]
     if not scorers:
         parts.append("No supernet has scored 3 subnets with ground truth yet.")
         return "\n\n".join(parts) + "\n"
     parts += [
         "## Correlation with ground truth",
         _correlations(tables["correlations"]),
-        "Log loss with shared weights against log loss of training from scratch; 1 is the same "
-        "order. [95 % BCa bootstrap intervals over subnets]; they do not cover what another "
-        "training of the supernet would give.",
+        f"{metric[:1].upper() + metric[1:]} with shared weights against {metric} of training from "
+        "scratch; 1 is the same order. [95 % BCa bootstrap intervals over subnets]; they do not "
+        "cover what another training of the supernet would give.",
     ]
     if len(tables["differences"]):
         parts += [
@@ -98,8 +102,8 @@ def ranking_text(
     parts += [
         "## What choosing by score gives",
         _choices(tables["choices"]),
-        "Regret: the best true log loss among the k best by score, minus the best of all subnets. "
-        "In brackets what k random subnets give.",
+        f"Regret: how much worse the best true {metric} among the k best by score is than the best "
+        "of all subnets. In brackets what k random subnets give.",
     ]
     parts += [f"![{name}]({name})" for name in pictures]
     return "\n\n".join(parts) + "\n"
@@ -129,7 +133,9 @@ def _draw(
     return names
 
 
-def _ground_truth(asked: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
+def _ground_truth(
+    asked: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], quality: Quality
+) -> str:
     """What there is to be ordered, and how sure that is."""
     lines = []
     seconds = tables["truths"]["seconds"].sum()
@@ -148,7 +154,7 @@ def _ground_truth(asked: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) 
             continue
         lines.append(
             f"  - two trainings of the same subnets agree by ρ {_with(row, 'pearson')}, "
-            f"τ {_with(row, 'kendall')}; standard deviation of the losses of subnets "
+            f"τ {_with(row, 'kendall')}; standard deviation of the {quality.words} of subnets "
             f"{row['spread']:.2g}, of the trainings of one subnet {row['noise']:.2g}"
         )
         if not row["pearson_low"] > 0:

@@ -16,6 +16,8 @@ from dnas.reporting.entropy import draw_entropy, entropy_numbers
 from dnas.reporting.frames import cost_name, failures_of, of_stage, results_of
 from dnas.reporting.front import draw_front, front_numbers
 from dnas.reporting.heatmap import draw_heatmap, heatmap_numbers
+from dnas.reporting.judging import quality_of, rows_of_one_quality
+from dnas.reporting.latency import draw_latency, latency_agreements, latency_frame
 from dnas.reporting.maincost import main_cost, varying_costs
 from dnas.reporting.records import JobRecord, RunRecords, read_run
 from dnas.reporting.statistics import statistics_frame
@@ -30,13 +32,17 @@ def make_report(run: RunFolder) -> str:
     """Write tables, pictures and summary into the run folder.
 
     ``results.csv`` (every training of the sampled and of the final stage), ``pareto.csv`` (the
-    fronts of loss against each cost that varies, the main cost first; its column ``cost_metric``
-    says which), ``statistics.csv`` (Tables III-V), ``complexity.csv`` (NASRec's Table 5),
-    ``cdf.csv`` (its Figure 5), ``failures.csv``, ``summary.txt``, and in ``figures/``
+    fronts of quality against each cost that varies, the main cost first; its column
+    ``cost_metric`` says which), ``statistics.csv`` (Tables III-V), ``complexity.csv`` (NASRec's
+    Table 5), ``cdf.csv`` (its Figure 5), ``failures.csv``, ``summary.txt``, and in ``figures/``
     ``<job>.<picture>.heatmap.png`` and ``<job>.entropy.png`` for each supernet job,
-    ``front.<cost>.png`` for each cost that varies, ``cdf.validation_logloss.png``. Fronts,
-    statistics and distributions are those of the sampled stage, whose jobs are all alike. A run
-    that is still going is reported as far as it is; every file is replaced as a whole.
+    ``front.<cost>.png`` for each cost that varies, ``cdf.validation_<metric>.png``. Where results
+    tell a latency there are ``latency.csv`` and ``latency.png`` too. Fronts, statistics and
+    distributions are those of the sampled stage, whose jobs are all alike. A run that is still
+    going is reported as far as it is; every file is replaced as a whole.
+
+    Quality is the metric that results say they are judged by (``dnas.quality``). Trainings judged
+    by another one than most of the sampled stage are in ``results.csv`` only, and counted.
 
     Args:
         run: The run folder.
@@ -49,10 +55,14 @@ def make_report(run: RunFolder) -> str:
     """
     records = read_run(run)
     every = results_of(records)
-    results = of_stage(every, SAMPLED)
+    judged = rows_of_one_quality(every, of_stage(every, SAMPLED))
+    quality = quality_of(judged)
+    results = of_stage(judged, SAMPLED)
     cost = main_cost(results, records)
-    complexity = complexity_frame(every)
+    complexity = complexity_frame(judged)
     distribution = distribution_numbers(results)
+    latency = latency_frame(records)
+    agreements = latency_agreements(latency)
     files = [
         write_table(run.results, every),
         write_table(run.pareto, _fronts(results, cost)),
@@ -61,6 +71,8 @@ def make_report(run: RunFolder) -> str:
         write_table(run.distribution, distribution),
         write_table(run.failures, failures_of(records)),
     ]
+    if len(latency):
+        files.append(write_table(run.latency, latency))
     trouble: list[str] = []
     entropy: dict[str, float] = {}
     for record in records.supernet:
@@ -75,14 +87,18 @@ def make_report(run: RunFolder) -> str:
                 )
     for column in varying_costs(results):
         name = file_name("front", cost_name(column), "png")
-        title = f"{records.experiment_id}: loss against {cost_name(column)}"
+        title = f"{records.experiment_id}: {quality.words} against {cost_name(column)}"
         save_figure(draw_front(front_numbers(results, column), title), run.figures / name)
         files.append(f"{run.figures.name}/{name}")
     if worth_drawing(distribution):
-        name = file_name("cdf", "validation_logloss", "png")
-        title = f"{records.experiment_id}: distribution of the loss over architectures"
-        save_figure(draw_distribution(distribution, title), run.figures / name)
+        name = file_name("cdf", quality.column, "png")
+        title = f"{records.experiment_id}: distribution of {quality.words} over architectures"
+        save_figure(draw_distribution(distribution, quality, title), run.figures / name)
         files.append(f"{run.figures.name}/{name}")
+    if agreements:
+        title = f"{records.experiment_id}: latency, predicted and measured"
+        save_figure(draw_latency(latency, title), run.figures / "latency.png")
+        files.append(f"{run.figures.name}/latency.png")
     for record in records.jobs:
         for problem in record.problems:
             logger.warning("%s/%s", record.name, problem)
@@ -90,8 +106,10 @@ def make_report(run: RunFolder) -> str:
         Findings(
             records=records,
             results=results,
-            final=of_stage(every, FINAL),
+            final=of_stage(judged, FINAL),
+            other_quality=len(every) - len(judged),
             complexity=complexity,
+            latency=agreements,
             cost=cost,
             entropy=entropy,
             trouble=trouble,

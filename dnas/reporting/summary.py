@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from dnas.quality import LOGLOSS
 from dnas.reporting.comparison import Comparison, Group, best_trainings, compare
 from dnas.reporting.entropy import NEARLY_UNIFORM
 from dnas.reporting.failures import failure_lines
-from dnas.reporting.final import complexity_lines, final_lines
-from dnas.reporting.frames import METRICS, cost_name, setting_columns
+from dnas.reporting.final import MOST_METRICS, complexity_lines, final_lines
+from dnas.reporting.frames import cost_name, setting_columns, unit_of
+from dnas.reporting.judging import by_loss, losses_of, metrics_of, quality_of, values_of
+from dnas.reporting.latency import Agreement, latency_lines
 from dnas.reporting.records import DIVERGED, JobRecord, RunRecords, count_states
 from dnas.reporting.statistics import (
+    CALIBRATION_DISTANCE,
     GIVEN,
     RANDOM,
     SEARCHED,
@@ -27,9 +31,13 @@ from dnas.reporting.text import columns, compact, cut, fixed, plural, shorten
 
 MOST_LINES = 40
 MOST_COLUMNS = 100
-#: How much loss one may give away for a cheaper model; 0.001 is what counts in click prediction.
+#: How much log loss one may give away for a cheaper model; 0.001 is what counts in click
+#: prediction.
 CHEAPEST_WITHIN = 0.001
+#: The same of another metric, as a share of its best value.
+CHEAPEST_WITHIN_SHARE = 0.01
 _MOST_LIKELY_SHOWN = 3
+_NAME_WIDTH = 12
 _REASONS_SHOWN = 3
 
 
@@ -39,10 +47,12 @@ class Findings:
 
     Attributes:
         records: The run.
-        results: As from ``results_frame``, the sampled stage.
+        results: As from ``results_frame``, the sampled stage, all judged by one metric.
         cost: The main cost column, or None.
         final: As from ``results_frame``, the final stage.
+        other_quality: Trainings left out of both, since they are judged by another metric.
         complexity: As from ``complexity_frame``.
+        latency: As from ``latency_agreements``.
         entropy: Final mean entropy of theta of each supernet job that recorded one.
         trouble: What else could not be read, one line each.
         files: Names of the files written, inside the run folder.
@@ -52,7 +62,9 @@ class Findings:
     results: pd.DataFrame
     cost: str | None
     final: pd.DataFrame = field(default_factory=pd.DataFrame)
+    other_quality: int = 0
     complexity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    latency: Sequence[Agreement] = ()
     entropy: Mapping[str, float] = field(default_factory=dict)
     trouble: Sequence[str] = ()
     files: Sequence[str] = ()
@@ -66,6 +78,7 @@ def summary_text(findings: Findings) -> str:
     if len(kept):
         body += _best(kept, findings.cost)
     body += complexity_lines(findings.complexity)
+    body += latency_lines(findings.latency)
     if len(kept):
         body += _most_likely(kept, findings)
         body += _against_random(findings)
@@ -89,9 +102,14 @@ def _head(findings: Findings, usable: int) -> list[str]:
         lines.append(
             f"{kind + ' jobs':<14}{len(jobs)}" + (": " + ", ".join(counts) if jobs else "")
         )
+    quality = quality_of(frame)
+    other = []
+    if findings.other_quality:
+        who = plural(findings.other_quality, "training")
+        other = [f"{'':<14}{who} not judged by {quality.words}: in results.csv only"]
     if frame.empty:
         lines.append("no architecture has been trained to an end yet, so there is no table of them")
-        return lines
+        return lines + other
     best = best_trainings(frame)
     counts_of = population(best).value_counts()
     others = [f"{counts_of[who]} of them {who}" for who in (RANDOM, GIVEN) if who in counts_of]
@@ -100,25 +118,28 @@ def _head(findings: Findings, usable: int) -> list[str]:
     text += f" ({', '.join(others)})" if others else ""
     lines.append(f"{'results':<14}{text}, search space {spaces}")
     if usable < len(frame):
-        lines.append(f"{'':<14}{len(frame) - usable} diverged (loss absurd) and left out below")
-    return lines
+        why = "loss absurd" if quality == LOGLOSS else f"no finite {quality.words}"
+        lines.append(f"{'':<14}{len(frame) - usable} diverged ({why}) and left out below")
+    return lines + other
 
 
 def _best(kept: pd.DataFrame, cost: str | None) -> list[str]:
     """The best row, and the cheapest that is nearly as good."""
-    best = kept.sort_values(["validation_logloss", "job"], kind="stable").iloc[0]
-    lines = ["best by validation loss", *_model(best, kept, cost)]
+    quality = quality_of(kept)
+    best = by_loss(kept).iloc[0]
+    lines = [f"best by validation {quality.words} ({quality.direction})"]
+    lines += _model(best, kept, cost)
     if cost is None or pd.isna(best[cost]):
         return lines
-    near = kept[kept["validation_logloss"] <= best["validation_logloss"] + CHEAPEST_WITHIN]
-    near = near.sort_values([cost, "validation_logloss", "job"], kind="stable")
-    cheapest = near.iloc[0]
+    losses = losses_of(kept)
+    margin, shown = CHEAPEST_WITHIN, f"{CHEAPEST_WITHIN}"
+    if quality != LOGLOSS:
+        margin, shown = CHEAPEST_WITHIN_SHARE * abs(losses.min()), f"{CHEAPEST_WITHIN_SHARE:.0%}"
+    cheapest = by_loss(kept[losses <= losses.min() + margin], cost).iloc[0]
     if not cheapest[cost] < best[cost]:
-        lines.append(f"no cheaper one within {CHEAPEST_WITHIN} of its loss")
+        lines.append(f"no cheaper one within {shown} of its {quality.words}")
         return lines
-    lines.append(
-        f"cheapest within {CHEAPEST_WITHIN} of it{_times(best[cost], cheapest[cost], cost)}"
-    )
+    lines.append(f"cheapest within {shown} of it{_times(best[cost], cheapest[cost], cost)}")
     return lines + _model(cheapest, kept, cost)
 
 
@@ -138,14 +159,23 @@ def _model(row: pd.Series, kept: pd.DataFrame, cost: str | None) -> list[str]:
     where = f"  sampled/{row['job']}  architecture {row['architecture_id']} ({origin}{source})"
     lines = [f"{where}  {settings}" if settings else where]
     epoch = f"epoch {row['best_epoch']:g}: " if pd.notna(row["best_epoch"]) else ""
-    price = f", {cost_name(cost)} {compact(row[cost])}" if cost else ""
-    lines.append(f"  {epoch}{_metrics(row, 'validation')}{price}")
-    test = _metrics(row, "test")
+    price = f", {cost_name(cost)} {_priced(row[cost], cost)}" if cost else ""
+    names = metrics_of(kept)[:MOST_METRICS]
+    lines.append(f"  {epoch}{_metrics(row, 'validation', names)}{price}")
+    test = _metrics(row, "test", names)
     return [*lines, f"  test: {test}"] if test else lines
 
 
-def _metrics(row: pd.Series, split: str) -> str:
-    values = [(name, row[f"{split}_{name}"]) for name in METRICS]
+def _priced(value: float, cost: str) -> str:
+    """A cost with its unit."""
+    unit = unit_of(cost)
+    if not unit or not np.isfinite(value):
+        return compact(value)
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.4g} {unit}"
+
+
+def _metrics(row: pd.Series, split: str, names: Sequence[str]) -> str:
+    values = [(name, row.get(f"{split}_{name}")) for name in names]
     return " ".join(f"{name} {fixed(value)}" for name, value in values if pd.notna(value))
 
 
@@ -155,24 +185,26 @@ def _most_likely(kept: pd.DataFrame, findings: Findings) -> list[str]:
     rows = ranked[ranked["origin"] == "most_likely"]
     if rows.empty:
         return []
+    metric = quality_of(kept).metric
     shared = {
-        record.id: (record.result.get("validation") or {}).get("logloss")
+        record.id: (record.result.get("validation") or {}).get(metric)
         for record in findings.records.supernet
         if record.result is not None and isinstance(record.result.get("validation"), dict)
     }
     lines = [f"most likely architectures of theta, retrained (rank among {len(ranked)})"]
     price = [cost_name(findings.cost)] if findings.cost else []
-    table = [["", "rank", "loss", "loss with shared weights", *price]]
+    table = [["", "rank", metric, f"{metric} with shared weights", *price]]
     for rank, row in rows.head(_MOST_LIKELY_SHOWN).iterrows():
         before = shared.get(row["supernet_job"])
         cells = [
-            f"supernet/{row['supernet_job']} -> sampled/{row['job']}",
+            f"supernet/{shorten(str(row['supernet_job']), _NAME_WIDTH)} -> "
+            f"sampled/{shorten(str(row['job']), _NAME_WIDTH)}",
             str(int(str(rank)) + 1),
-            fixed(row["validation_logloss"]),
+            fixed(row[f"validation_{metric}"]),
             fixed(before) if isinstance(before, float) else "-",
         ]
         if findings.cost:
-            cells.append(compact(row[findings.cost]))
+            cells.append(_priced(row[findings.cost], findings.cost))
         table.append(cells)
     lines += columns(table)
     more = len(rows) - _MOST_LIKELY_SHOWN
@@ -200,15 +232,18 @@ def _against_random(findings: Findings) -> list[str]:
 
 def _comparison(found: Comparison, cost: str | None, suffix: str) -> list[str]:
     price = [f"{cost_name(cost)} best", "mean"] if cost else []
-    table = [["", "architectures", "trainings", "best loss", "mean loss", *price]]
+    quality, signed = found.quality, found.quality.signed
+    metric = quality.metric
+    table = [["", "architectures", "trainings", f"best {metric}", f"mean {metric}", *price]]
     for name, group in (("searched", found.searched), ("random", found.random)):
-        cells = [name, str(group.count), str(group.trainings), fixed(group.best), fixed(group.mean)]
+        cells = [name, str(group.count), str(group.trainings)]
+        cells += [fixed(signed(group.best)), fixed(signed(group.mean))]
         if cost:
-            cells += [compact(group.best_cost), compact(group.mean_cost)]
+            cells += [_priced(group.best_cost, cost), _priced(group.mean_cost, cost)]
         table.append(cells)
     difference = [
-        "difference", "", "", f"{found.searched.best - found.random.best:+.5f}",
-        f"{found.mean_difference:+.5f}",
+        "difference", "", "", f"{signed(found.searched.best - found.random.best):+.5f}",
+        f"{signed(found.mean_difference):+.5f}",
     ]  # fmt: skip
     if cost:
         difference += [
@@ -218,9 +253,9 @@ def _comparison(found: Comparison, cost: str | None, suffix: str) -> list[str]:
     table.append(difference)
     error = found.standard_error
     k = min(found.searched.count, found.random.count)
-    detail = f"  standard error of the mean's {error:.5f}; " if np.isfinite(error) else "  "
+    detail = f"  standard error of the mean's {fixed(error)}; " if np.isfinite(error) else "  "
     if found.searched.count != found.random.count:
-        detail += f"best of {k} each {found.best_difference:+.5f}; "
+        detail += f"best of {k} each {signed(found.best_difference):+.5f}; "
     lines = [
         f"against random architectures{suffix}, trained by the same jobs",
         *columns(table),
@@ -228,8 +263,9 @@ def _comparison(found: Comparison, cost: str | None, suffix: str) -> list[str]:
     ]
     if cost:
         lines.append(
-            f"  in loss and cost together: {_share(found.random_beaten, found.random)} random ones "
-            f"are beaten, {_share(found.searched_beaten, found.searched)} searched ones"
+            f"  in {quality.words} and cost together: "
+            f"{_share(found.random_beaten, found.random)} random ones are beaten, "
+            f"{_share(found.searched_beaten, found.searched)} searched ones"
         )
     if not found.same_budget:
         lines.append(
@@ -252,30 +288,30 @@ def _statistics(findings: Findings) -> list[str]:
     nothing was searched, for what was given.
     """
     table = statistics_frame(findings.results)
+    quality = quality_of(findings.results)
     lines: list[str] = []
     for space in table["search_space"].unique():
         rows_of = table[table["search_space"] == space]
         who = SEARCHED if (rows_of["population"] == SEARCHED).any() else GIVEN
         group = rows_of[rows_of["population"] == who].set_index("statistic")
-        if group.empty or not group.loc["rows", "validation_logloss"]:
+        if group.empty or not group.loc["rows", quality.column]:
             continue
-        bad = int(group.loc["diverged", "validation_logloss"])
+        bad = int(group.loc["diverged", quality.column])
         bad += sum(_diverged(record, who) for record in findings.records.sampled)
         left_out = f", {bad} diverged left out" if bad else ""
-        count = int(group.loc["rows", "validation_logloss"])
+        count = int(group.loc["rows", quality.column])
         title = f"{space} " if table["search_space"].nunique() > 1 else ""
         lines.append(f"{title}{who}, best epoch of each of {plural(count, 'training')}{left_out}")
-        head = ["", "logloss", "|calibration - 1|"]
+        calibrated = bool(values_of(group, CALIBRATION_DISTANCE).notna().any())
+        head = ["", quality.metric, *(["|calibration - 1|"] if calibrated else [])]
         head += [cost_name(findings.cost)] if findings.cost else []
         rows = [head]
         for statistic in STATISTICS:
             values = group.loc[statistic]
-            cells = [
-                statistic,
-                fixed(values["validation_logloss"]),
-                fixed(values["validation_calibration_distance"]),
-            ]
-            rows.append([*cells, compact(values[findings.cost])] if findings.cost else cells)
+            cells = [statistic, fixed(values[quality.column])]
+            cells += [fixed(values[CALIBRATION_DISTANCE])] if calibrated else []
+            cells += [_priced(values[findings.cost], findings.cost)] if findings.cost else []
+            rows.append(cells)
         lines += columns(rows)
     return lines
 
@@ -309,8 +345,8 @@ def _files(findings: Findings) -> list[str]:
     texts = [name for name in findings.files if not name.endswith((".csv", ".png"))]
     where = shorten(str(findings.records.folder.path), 60)
     lines = [f"in {where}:"]
-    shown = ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
-    return [
-        *lines,
-        f"  {shown}" + (f", figures/ ({plural(len(figures), 'picture')})" if figures else ""),
-    ]
+    shown = "  " + ", ".join([f"{{{','.join(tables)}}}.csv", *texts])
+    pictures = f"figures/ ({plural(len(figures), 'picture')})" if figures else ""
+    if len(f"{shown}, {pictures}") > MOST_COLUMNS:
+        return [*lines, shown, f"  {pictures}"]
+    return [*lines, f"{shown}, {pictures}" if pictures else shown]

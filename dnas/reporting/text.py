@@ -22,8 +22,13 @@ def compact(value: float) -> str:
 
 
 def fixed(value: float, digits: int = 5) -> str:
-    """A metric with a fixed number of decimals, ``-`` when it is missing."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+    """A metric with a fixed number of decimals, ``-`` when it is missing.
+
+    One of a hundred or more, such as a squared error, has six significant digits instead.
+    """
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.6g}"
 
 
 def duration(seconds: float) -> str:

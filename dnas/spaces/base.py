@@ -7,7 +7,8 @@ A search space ties a supernet to its data, its task and its flags, so that ``tr
         name = "my_space"
         config_class = MyConfig          # a frozen dataclass: its fields become flags
         data_class = MyDataConfig        # likewise
-        task = MY_TASK
+        spec_class = MySpec              # likewise: what models must know of the data
+        task = dnas.CLASSES
         default_cost = "flops"
 
         def prepare(self, data_config): ...                  # -> Prepared
@@ -20,9 +21,11 @@ and ``--search_space my_package.my_module:SPACE`` finds it.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from dataclasses import asdict
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import nn
@@ -30,6 +33,7 @@ from torch import nn
 from dnas.core import Architecture, SuperNet
 from dnas.core.prior import Prior, UniformPrior
 from dnas.data.loader import Loader
+from dnas.errors import ArchitectureError, ConfigError
 from dnas.training.task import Task
 
 
@@ -74,10 +78,22 @@ class SearchSpace(ABC):
     """Frozen dataclass of the supernet's settings; every field becomes a flag."""
     data_class: ClassVar[type]
     """Frozen dataclass of the data's settings; every field becomes a flag."""
+    spec_class: ClassVar[type | None] = None
+    """Dataclass of the data's spec, with fields of JSON values (tuples for lists). With it,
+    ``spec_to_json`` and ``spec_from_json`` need not be written."""
     task: ClassVar[Task]
     """What is trained and measured; :meth:`task_of` says where settings decide it."""
     default_cost: ClassVar[str]
     """The cost that counts where none is named: one of ``SuperNet.expected_cost``."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a space whose architecture files nobody could read, before it has written any."""
+        if cls.spec_class is None and cls.spec_from_json is SearchSpace.spec_from_json:
+            raise TypeError(
+                f"{cls.__name__}: set spec_class to the dataclass of the data's spec, or write "
+                "spec_from_json"
+            )
+        return super().__new__(cls)
 
     @abstractmethod
     def prepare(self, data_config: Any) -> Prepared:
@@ -103,12 +119,41 @@ class SearchSpace(ABC):
         return UniformPrior(super_net)
 
     def spec_to_json(self, spec: Any) -> dict[str, Any]:
-        """``spec`` as JSON values; by default ``spec.to_json()``."""
-        return spec.to_json()
+        """``spec`` as JSON values; by default the fields of a ``spec_class``, else what
+        ``spec.to_json()`` gives.
 
-    @abstractmethod
+        Raises:
+            ConfigError: A field of a ``spec_class`` has a value that JSON does not keep.
+        """
+        if self.spec_class is None:
+            return spec.to_json()
+        try:
+            value = json.loads(json.dumps(asdict(spec)))
+        except TypeError as error:
+            raise ConfigError(f"{self._spec_advice()}: {error}") from error
+        if self.spec_from_json(value) != spec:
+            raise ConfigError(f"{self._spec_advice()}: {spec} would come back as another one")
+        return value
+
     def spec_from_json(self, value: Mapping[str, Any]) -> Any:
-        """The spec that ``spec_to_json`` described."""
+        """The spec that ``spec_to_json`` described; lists become tuples, also inside of lists.
+
+        Raises:
+            ArchitectureError: The keys are not those of the ``spec_class``.
+        """
+        assert self.spec_class is not None
+        try:
+            return self.spec_class(**{name: _tuples(entry) for name, entry in value.items()})
+        except TypeError as error:
+            raise ArchitectureError(
+                f"the data spec does not fit search space {self.name!r}: {error}"
+            ) from error
+
+    def _spec_advice(self) -> str:
+        return (
+            f"{type(self).__name__}.spec_class: use numbers, strings and tuples, or write "
+            "spec_to_json and spec_from_json"
+        )
 
     def published_architecture(
         self, value: Any, source: str, super_net: SuperNet
@@ -141,3 +186,7 @@ class SearchSpace(ABC):
             DnasError: It is one of this space's, and wrong.
         """
         return None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

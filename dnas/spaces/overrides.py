@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from dnas.core import Architecture
+from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
 from dnas.spaces.base import SearchSpace
 
 _FLAG = "--space_overrides"
+
+Answer = TypeVar("Answer")
 
 
 def overridden(config: Any, words: Sequence[str]) -> Any:
@@ -61,17 +63,24 @@ def overridden(config: Any, words: Sequence[str]) -> Any:
 def costs_of(
     space: SearchSpace, config: Any, spec: Any, architecture: Architecture
 ) -> dict[str, float]:
-    """The costs of an architecture in a configuration, as its architecture file would hold them.
+    """The costs of an architecture in a configuration, as its architecture file would hold them."""
+    return asked_of_supernet(space, config, spec, lambda super_net: super_net.cost(architecture))
 
-    Costs are asked of a supernet. It is made without storage for its tables, which are gigabytes
-    where they are not capped; only one that must look at its weights is made in full.
+
+def asked_of_supernet(
+    space: SearchSpace, config: Any, spec: Any, question: Callable[[SuperNet], Answer]
+) -> Answer:
+    """The answer of a supernet that is made for this question only.
+
+    It is made without storage for its tables, which are gigabytes where they are not capped; only
+    one that must look at its weights is made in full.
     """
     try:
         with _NoWeights():
             super_net = space.make_supernet(config, spec)
-        return super_net.cost(architecture)
+        return question(super_net)
     except RuntimeError:  # of a tensor without storage, which was asked for a number
-        return space.make_supernet(config, spec).cost(architecture)
+        return question(space.make_supernet(config, spec))
 
 
 class _NoWeights(TorchFunctionMode):

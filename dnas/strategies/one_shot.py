@@ -24,7 +24,7 @@ import torch
 
 from dnas.core import Prior, SuperNet
 from dnas.core.schedules import cosine
-from dnas.data.loader import Loader
+from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError, Preempted
 from dnas.runs import JobFolder
 from dnas.strategies.path_plan import PathPlan
@@ -109,8 +109,8 @@ class OneShotTraining:
             raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
         self.device = torch.device(device)
         self.super_net = super_net.to(self.device)
-        self.loader = loader
-        self.total_steps = max(math.floor(epochs * len(loader) + Fraction(1, 2)), 1)
+        self.loader = as_loader(loader)
+        self.total_steps = max(math.floor(epochs * len(self.loader) + Fraction(1, 2)), 1)
         self.paths = PathPlan(prior, path_sampling, warmup_fraction * self.total_steps, seed)
         self.lr_factor = cosine(self.total_steps, lr_warmup_fraction * self.total_steps)
         params = dict(optimizer_params or {})

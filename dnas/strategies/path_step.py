@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dnas.core import Architecture, SuperNet
-from dnas.data.batch import Batch
+from dnas.data.batch import Batch, check_batch
 from dnas.strategies.turns import make_optimizer, trainable_weights
 from dnas.training.clipping import clip_grad_norm
+from dnas.training.loss import loss_of
 from dnas.training.optim import OptimizerClass
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -103,10 +104,11 @@ class GeneralPathStep:
 
     def __call__(self, batch: Batch, architecture: Architecture) -> Tensor:
         """One step on ``batch``; the task loss, detached."""
+        check_batch(batch)
         self.optimizer.zero_grad()
         batch = batch.to(self.device)
         outputs = self.super_net(*batch.inputs, sample=self.super_net.one_hot_sample(architecture))
-        loss = self.loss_function(outputs, batch.labels)
+        loss = loss_of(self.loss_function, outputs, batch.labels)
         loss.backward()
         clip_grad_norm(self.optimizer.parameters(), self.clip)
         self.optimizer.step()

@@ -331,8 +331,16 @@ def _check(
         raise ConfigError(f"num_random_archs must be -1 or more, but got {num_random_archs}")
     if log_every_steps < 1:
         raise ConfigError(f"log_every_steps must be at least 1, but got {log_every_steps}")
+    if not isinstance(super_net, SuperNet):
+        raise ConfigError(
+            f"super_net is a {type(super_net).__name__}; give an instance of a SuperNet subclass"
+        )
     if not super_net.choices:
-        raise ConfigError("the supernet has no Choice: there is nothing to search")
+        raise ConfigError(
+            f"{type(super_net).__name__} has no Choice: there is nothing to search; keep Choices "
+            "in attributes, an nn.ModuleList or an nn.ModuleDict (torch does not look into plain "
+            "lists)"
+        )
 
 
 def _at_the_end(total_epochs: Number, warmup_epochs: Number) -> dict[Any, int]:

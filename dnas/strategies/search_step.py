@@ -10,9 +10,11 @@ from torch import Tensor
 
 from dnas.core import Sample, SuperNet
 from dnas.costs import NoPenalty, Penalty
-from dnas.data.batch import Batch
+from dnas.data.batch import Batch, check_batch
+from dnas.errors import ArchitectureError
 from dnas.strategies.phases import THETA, WEIGHTS
 from dnas.training.clipping import clip_grad_norm
+from dnas.training.loss import loss_of
 from dnas.training.optim import OptimizerSet
 from dnas.training.precision import computing_in, for_loss
 from dnas.training.world import World
@@ -57,6 +59,7 @@ class SearchStep:
         Returns:
             The task loss, detached.
         """
+        check_batch(batch)
         world, device = self.world, self.noise.device
         share = world.share(len(batch.labels))
         optimizer = self.optimizers[kind]
@@ -66,7 +69,9 @@ class SearchStep:
         with computing_in(self.precision, device):
             outputs = self.super_net(*batch.inputs, sample=sample.rows(share.part))
         outputs = for_loss(outputs, self.precision)
-        task_loss = world.mean(self.loss_function(outputs, batch.labels), share)
+        task_loss = world.mean(loss_of(self.loss_function, outputs, batch.labels), share)
+        if kind == THETA:
+            self._check_theta_is_used(outputs)
         if kind == THETA and type(self.penalty) is not NoPenalty:
             basis = (
                 self.super_net.probability_sample() if self.penalty.uses_probabilities else sample
@@ -84,6 +89,15 @@ class SearchStep:
         if kind == THETA:
             self.penalty.after_step(detached)
         return task_loss.detach()
+
+    def _check_theta_is_used(self, outputs: Tensor) -> None:
+        """Only theta can have a gradient now, so an output without one does not depend on it."""
+        if not outputs.requires_grad:
+            raise ArchitectureError(
+                f"{type(self.super_net).__name__}.forward ignores the sample: its output does not "
+                "depend on theta, which can learn nothing; multiply what each option computes with "
+                "sample[choice] (calculate_weighted_sum does), without detach()"
+            )
 
     def _sample(self, kind: str, tau: float, rows: int) -> Sample:
         if kind == WEIGHTS and self.weights_sampling == "hard":

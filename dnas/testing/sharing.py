@@ -3,7 +3,7 @@
     from dnas.testing import check_sharing
 
     def test_sharing():
-        check_sharing(make_supernet, lambda net: MyPrior(net), make_inputs)
+        check_sharing(make_supernet, lambda net: MyPrior(net), make_batch)
 
 They are about what ``--search_algorithm=evolution`` needs beyond a SuperNet: the Prior, and where
 the supernet has them, its linear head (``dnas.core.HasHead``) and its own step (``path_step``).
@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss
 
 from dnas.core import Architecture, HasHead, Prior, SuperNet
 from dnas.strategies.path_step import PathStep, make_path_step
-from dnas.testing.supernets import ROWS, FixedBatch, MakeInputs, MakeSuperNet
+from dnas.testing.contracts.given import FixedBatch, MakeBatch, MakeSuperNet, inputs_of
 from dnas.training.seeding import seed_everything
 
 #: From a supernet to the prior of its space.
@@ -30,14 +30,15 @@ _DRAWS = 20
 
 
 def check_sharing(
-    make_supernet: MakeSuperNet, make_prior: MakePrior, make_inputs: MakeInputs, *, seed: int = 0
+    make_supernet: MakeSuperNet, make_prior: MakePrior, make_batch: MakeBatch, *, seed: int = 0
 ) -> None:
     """Run all contracts of shared weights.
 
     Args:
         make_supernet: Makes a freshly initialised supernet; called several times.
         make_prior: Makes the prior of a supernet.
-        make_inputs: Gives random inputs of ``forward`` for a number of rows.
+        make_batch: Random inputs of ``forward`` for a number of rows: a tuple, or a batch that has
+            them as ``inputs``.
         seed: Of everything random here.
 
     Raises:
@@ -46,9 +47,9 @@ def check_sharing(
     seed_everything(seed)
     check_prior(make_supernet, make_prior)
     seed_everything(seed)
-    check_head(make_supernet, make_prior, make_inputs)
+    check_head(make_supernet, make_prior, make_batch)
     seed_everything(seed)
-    check_path_step(make_supernet, make_prior, make_inputs)
+    check_path_step(make_supernet, make_prior, make_batch)
 
 
 def check_prior(make_supernet: MakeSuperNet, make_prior: MakePrior) -> None:
@@ -92,12 +93,12 @@ def _check_valid(net: SuperNet, architecture: Architecture, what: str) -> None:
     )
 
 
-def check_head(make_supernet: MakeSuperNet, make_prior: MakePrior, make_inputs: MakeInputs) -> None:
+def check_head(make_supernet: MakeSuperNet, make_prior: MakePrior, make_batch: MakeBatch) -> None:
     """``features @ weight + bias`` is ``forward``, and the head is a copy."""
     net = make_supernet().eval()
     if not isinstance(net, HasHead):
         return
-    prior, inputs = make_prior(net), make_inputs(ROWS)
+    prior, inputs = make_prior(net), inputs_of(make_batch)
     for architecture in _some(prior.candidate):
         with torch.no_grad():
             expected = net(*inputs, sample=net.one_hot_sample(architecture))
@@ -120,11 +121,11 @@ def check_head(make_supernet: MakeSuperNet, make_prior: MakePrior, make_inputs: 
 
 
 def check_path_step(
-    make_supernet: MakeSuperNet, make_prior: MakePrior, make_inputs: MakeInputs
+    make_supernet: MakeSuperNet, make_prior: MakePrior, make_batch: MakeBatch
 ) -> None:
     """Steps train no theta, learn nothing at rate 0, and go on exactly from their state."""
     net = make_supernet()
-    prior, inputs = make_prior(net), make_inputs(ROWS)
+    prior, inputs = make_prior(net), inputs_of(make_batch)
     paths = _some(lambda generator: prior.path(prior.strategies[0], generator))
     with torch.no_grad():
         outputs = net(*inputs, sample=net.one_hot_sample(paths[0]))

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dnas.core.schedules import LrLambda, constant
-from dnas.data.batch import Batch
-from dnas.data.loader import Loader
+from dnas.data.batch import Batch, check_batch
+from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError, DivergenceError, Preempted
 from dnas.metrics import NonFiniteError
 from dnas.runs import JobFolder
@@ -23,6 +24,7 @@ from dnas.training.clipping import clip_grad_norm
 from dnas.training.evaluate import evaluate
 from dnas.training.graphs import CudaRecorder, RecordedStep, check_step_mode
 from dnas.training.job_files import JobFiles
+from dnas.training.loss import loss_of
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
 from dnas.training.precision import check_precision, computing_in, for_loss
@@ -70,6 +72,7 @@ class StandaloneTrainer:
         update_lr_every_step: Follow ``lr_lambda`` at every step instead of every epoch.
         weight_decay: L2; on sparse parameters only for rows in the batch.
         clip_grad_norm_value: Joint L2 norm above which gradients are scaled down.
+        renew_optimizer: Begin every epoch with a new optimizer, which has forgotten its moments.
         step_mode: ``"eager"``, or ``"cuda_graph"``: on a GPU, steps of one learning rate are
             recorded once and repeated, see :mod:`dnas.training.graphs`.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products in training, see
@@ -101,6 +104,7 @@ class StandaloneTrainer:
         update_lr_every_step: bool = False,
         weight_decay: float = 0.0,
         clip_grad_norm_value: float = 100.0,
+        renew_optimizer: bool = False,
         precision: str = "float32",
         step_mode: str = "eager",
         patience: int = 0,
@@ -122,9 +126,9 @@ class StandaloneTrainer:
         self.model = model.to(self.device)
         self.task = task
         self.world = world or World()
-        self.train_loader, self.valid_loader = train_loader, valid_loader
-        self.test_loader = test_loader
-        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(train_loader))
+        self.train_loader, self.valid_loader = as_loader(train_loader), as_loader(valid_loader)
+        self.test_loader = None if test_loader is None else as_loader(test_loader)
+        self.stops = evaluation_steps(n_epochs, eval_every_epochs, len(self.train_loader))
         self.lr_lambdas: Sequence[LrLambda] = [lr_lambda or constant()]
         self.update_lr_every_step = update_lr_every_step
         self.clip_grad_norm_value = clip_grad_norm_value
@@ -143,13 +147,16 @@ class StandaloneTrainer:
         self.checkpoint_every_s = checkpoint_every_s
         self.log_every_steps = log_every_steps
         self.should_stop = should_stop
-        self.optimizer = OptimizerSet(
+        self.renew_optimizer = renew_optimizer
+        self._make_optimizer = partial(
+            OptimizerSet,
             optimizer_class,
             [{"params": list(self.model.parameters())}],
             [lr],
             init_params={"weight_decay": weight_decay} if weight_decay else {},
             sparse=sparse_parameter_ids(self.model),
         )
+        self.optimizer = self._make_optimizer()
         self.monitor = LossMonitor(factor=divergence_factor)
         self.files = JobFiles(
             folder,
@@ -162,6 +169,7 @@ class StandaloneTrainer:
                 "clip_grad_norm_value": clip_grad_norm_value,
                 "precision": precision,
                 "device": self.device.type,
+                **({"renew_optimizer": True} if renew_optimizer else {}),
                 **(fingerprint or {}),
             },
         )
@@ -204,6 +212,8 @@ class StandaloneTrainer:
                 self._checkpoint()
                 self.world.wait()  # nobody ends, and has the others ended, before it is written
                 raise Preempted(f"stopped at step {self.step}")
+            if self.renew_optimizer and self.step % per_epoch == 0:
+                self.optimizer, self._recorded = self._make_optimizer(), None
             at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
             self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
             loss = self.step_of(batch)
@@ -242,13 +252,14 @@ class StandaloneTrainer:
 
     def run_one_step(self, batch: Batch) -> Tensor:
         """One step as it is; its loss."""
+        check_batch(batch)
         share = self.world.share(len(batch.labels))
         batch = self.world.local(batch, share).to(self.device)
         self.optimizer.zero_grad()
         with computing_in(self.precision, self.device):
             outputs = self.model(*batch.inputs)
         outputs = for_loss(outputs, self.precision)
-        loss = self.world.mean(self.task.loss(outputs, batch.labels), share)
+        loss = self.world.mean(loss_of(self.task.loss, outputs, batch.labels), share)
         loss.backward()
         parameters = self.optimizer.parameters()
         self.world.sync_gradients(parameters)

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnas.metrics import BinaryMetrics
+from dnas.metrics import BinaryMetrics, ClassMetrics
 
 #: Metric name -> value; None where it is undefined (AUC with one class).
 Metrics = Mapping[str, float | None]
@@ -55,3 +55,6 @@ CLICKS = Task(
     metrics=BinaryMetrics,
     selection="logloss",
 )
+
+#: Classes: integer labels (B,), logits (B, classes), log loss.
+CLASSES = Task(loss=F.cross_entropy, metrics=ClassMetrics, selection="logloss")

@@ -145,10 +145,14 @@ class DotProduct(Operator):
         dense = self.through(self.dense_norm, weights, dense)
         rows = self.through(self.rows, weights, inputs.sparse)
         rows = self.through(self.rows_norm, weights, rows)
-        vectors = torch.cat([dense.unsqueeze(1), rows.transpose(1, 2)], dim=1)  # (B, k + 1, e)
-        products = pairwise_dots(vectors, *_below_diagonal(self.num_vectors, vectors.device))
-        out = self.through(self.project, weights, products)
+        out = self.through(self.project, weights, dot_products(dense, rows))
         return self.through(self.norm, weights, out)
+
+
+def dot_products(dense: Tensor, rows: Tensor) -> Tensor:
+    """Products of different vectors: ``(B, e)`` and ``(B, e, k)`` to ``(B, k (k + 1) / 2)``."""
+    vectors = torch.cat([dense.unsqueeze(1), rows.transpose(1, 2)], dim=1)  # (B, k + 1, e)
+    return pairwise_dots(vectors, *_below_diagonal(vectors.shape[1], vectors.device))
 
 
 def balanced_rows(dense_dim: int) -> int:

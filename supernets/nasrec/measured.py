@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from dnas.core import Operator
-from supernets.embedding_operators import embedding_operator
+from dnas.models.operators import embedding_operators
 from supernets.nasrec.genome import Block, Genome, everything
 from supernets.nasrec.network import Network
 from supernets.nasrec.shape import Shape
@@ -22,9 +22,7 @@ def network_operators(
         table_rows: Rows of each feature's table.
         id_skew: Zipf exponent of the ids.
     """
-    e = network.shape.dim
-    look_ups = [embedding_operator(rows, e, e, id_skew) for rows in table_rows]
-    return (*look_ups, Operator.of("embedding_group", dim=e, width=e), *network.work())
+    return (*embedding_operators(table_rows, network.shape.dim, id_skew), *network.work())
 
 
 def extreme_genomes(shape: Shape) -> Iterator[Genome]:

@@ -73,18 +73,24 @@ class Attention(Operator):
         y = self.through(self.norm, weights, self.project(weights, inputs.sparse))  # (B, e, N)
         tokens = y.transpose(1, 2).contiguous()  # (B, N, e)
         if not self.inner:
-            one_head = tokens.unsqueeze(1)
-            mixed = F.scaled_dot_product_attention(one_head, one_head, one_head)
-            return mixed.squeeze(1).transpose(1, 2)
-        attended = self.inner["out"](weights, self._heads(self.inner["qkv"](weights, tokens)))
+            return attend(tokens).transpose(1, 2)
+        qkv = self.inner["qkv"](weights, tokens)
+        attended = self.inner["out"](weights, attend_in_heads(qkv, self.site.shape.attention_heads))
         tokens = self.inner["norm1"](weights, tokens + attended)
         hidden = F.relu(self.inner["hidden"](weights, tokens))
         tokens = self.inner["norm2"](weights, tokens + self.inner["back"](weights, hidden))
         return tokens.transpose(1, 2)
 
-    def _heads(self, qkv: Tensor) -> Tensor:
-        batch, rows, _ = qkv.shape
-        heads = self.site.shape.attention_heads
-        q, k, v = qkv.view(batch, rows, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, e / heads)
-        return mixed.transpose(1, 2).flatten(2)
+
+def attend(tokens: Tensor) -> Tensor:
+    """Attention in which a vector is query, key and value: ``(B, N, e)`` to the same."""
+    one_head = tokens.unsqueeze(1)
+    return F.scaled_dot_product_attention(one_head, one_head, one_head).squeeze(1)
+
+
+def attend_in_heads(qkv: Tensor, heads: int) -> Tensor:
+    """Attention in several heads: queries, keys and values ``(B, N, 3 e)`` to ``(B, N, e)``."""
+    batch, rows, _ = qkv.shape
+    q, k, v = qkv.view(batch, rows, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, e / heads)
+    return mixed.transpose(1, 2).flatten(2)

@@ -135,3 +135,12 @@ def test_different_networks_are_different_canonically():
     assert len(different_networks(net, UniformPrior(net), 3, generator)) == 3
     with pytest.raises(ConfigError, match="3 different networks, and"):
         different_networks(net, UniformPrior(net), 4, generator)
+
+
+def test_a_space_of_fewer_networks_gives_all_it_has():
+    net = Scales(decisions=1, options=(1, 2, 4))
+    generator = torch.Generator().manual_seed(1)
+    found = different_networks(net, UniformPrior(net), 5, generator, fewer=True)
+    assert {architecture["scale/d0"] for architecture in found} == {1, 2, 4}
+    with pytest.raises(ConfigError, match="--random 5: 3 different networks"):
+        different_networks(net, UniformPrior(net), 5, generator)

@@ -47,7 +47,11 @@ def test_gradients_by_hand_and_dtype_of_the_mats():
     [
         (torch.ones(2, 3), [FIRST, SECOND], r"weights must have shape \(B, 2\) .* got \(2, 3\)"),
         (torch.ones(2), [FIRST, SECOND], r"weights must have shape \(B, 2\)"),
-        (torch.ones(2, 2), [FIRST, SECOND[:, :1]], r"one shape, but got \[\(2, 1\), \(2, 2\)\]"),
+        (
+            torch.ones(2, 2),
+            [FIRST, SECOND[:, :1]],
+            r"mats\[1\] has \(2, 1\) and mats\[0\] has \(2, 2\)",
+        ),
         (torch.ones(3, 2), [FIRST, SECOND], "weights has 3 rows, mats have 2"),
     ],
 )

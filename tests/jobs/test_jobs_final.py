@@ -452,6 +452,10 @@ def test_the_results_say_by_what_they_are_judged(
     choice = choose(run, jobs, 1)
     assert (choice.metric, choice.maximize) == ("auc", True)
     assert [(c.canonical_id, c.value) for c in choice.chosen] == [("B", 0.7)]
+    # A program that says nothing is taken by its only metric.
+    errors = ({"validation": {"rmse": value, "rows": 10}} for value in (0.4, 0.3))
+    choice = choose(run, judged(*zip("AB", errors, strict=True)), 1)
+    assert (choice.metric, choice.maximize, choice.chosen[0].value) == ("rmse", False, 0.3)
 
 
 def test_what_was_trained_for_comparison_takes_no_part_beside_what_was_searched(
@@ -465,12 +469,14 @@ def test_what_was_trained_for_comparison_takes_no_part_beside_what_was_searched(
         [
             ("A", logloss(0.1) | origin("random")),
             ("B", logloss(0.2) | origin("given")),
+            ("D", logloss(0.3) | origin("largest")),
+            ("E", logloss(0.3) | origin("smallest")),
         ],
     )
     choice = choose(run, judged(*controls, ("C", logloss(0.9) | origin("draw"))), 1)
     assert [c.canonical_id for c in choice.chosen] == ["C"]
-    assert (choice.candidates, choice.controls, choice.runner_up) == (1, 2, None)
-    assert "2 architectures were trained for comparison alone" in str(choice)
+    assert (choice.candidates, choice.controls, choice.runner_up) == (1, 4, None)
+    assert "4 architectures were trained for comparison alone" in str(choice)
     choice = choose(run, judged(*controls), 1)  # a random search
     assert [c.canonical_id for c in choice.chosen] == ["A"]
     assert choice.controls == 0
@@ -504,7 +510,8 @@ def test_choices_are_read_back(judged: Callable[..., list[Job]], tmp_path: Path)
     assert read_choice(run) == choice
     assert choice.chosen[0].origin == "most_likely"
     assert str(choice) == (
-        "by validation logloss among 2 architectures: sampled/0000 (logloss 0.1); runner-up "
+        "by validation logloss (lower is better) among 2 architectures: sampled/0000 "
+        "(logloss 0.1); runner-up "
         "sampled/0001 (0.2); 1 sampled jobs have no value and took no part"
     )
 

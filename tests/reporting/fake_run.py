@@ -73,6 +73,23 @@ class FakeRun:
         settings = more.pop("settings", {"weights_lr": "0.5"})
         return self.job(SAMPLED, job_id, settings=settings, result=sampled_result(logloss, **more))
 
+    def judged(
+        self,
+        job_id: str,
+        selection: dict[str, Any] | None,
+        validation: dict[str, float],
+        *,
+        kind: str = SAMPLED,
+        test: dict[str, float] | None = None,
+        **more: Any,
+    ) -> JobFolder:
+        """A job that is no click model; ``more`` as for :func:`sampled_result`."""
+        result = sampled_result(0.0, **more) | {"validation": validation, "test": test}
+        result["epochs"] = [{"epoch": 1.0, "train_loss": 0.5, "validation": validation}]
+        if selection is not None:
+            result["selection"] = selection
+        return self.job(kind, job_id, settings={"lr": "0.5"}, result=result)
+
     def final(self, job_id: str, logloss: float, **more: Any) -> JobFolder:
         """A job of the final stage that succeeded."""
         settings = more.pop("settings", {"seed": job_id})

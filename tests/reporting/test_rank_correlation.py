@@ -14,6 +14,7 @@ from dnas.reporting.rank_correlation import (
     pearson,
     regret_by_chance,
     regret_of_best,
+    spearman,
 )
 
 
@@ -81,6 +82,7 @@ def test_as_scipy_has_it(seed):
     y += x
     assert kendall_tau_b(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
     assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +95,27 @@ def test_as_scipy_has_it(seed):
     ],
 )
 def test_what_cannot_be_correlated_is_refused(x, y, message):
-    for correlation in (kendall_tau_b, pearson):
+    for correlation in (kendall_tau_b, pearson, spearman):
         with pytest.raises(ValueError, match=message):
             correlation(x, y)
     with pytest.raises(ValueError, match="do not fit 2 subnets"):
         kendall_tau_b([1, 2], [1, 2], [1, 1, 1])
+
+
+def test_spearman_by_hand():
+    # Ranks 1 2 3 4 and 1 3 2 4: 1 - 6 (0 + 1 + 1 + 0) / (4 * 15).
+    assert spearman([1, 2, 30, 400], [0.1, 0.3, 0.2, 0.4]) == pytest.approx(0.8)
+    # Ranks 1 2.5 2.5 and 1 2 3: covariance 1.5, variances 1.5 and 2.
+    assert spearman([5, 7, 7], [1, 2, 3]) == pytest.approx(1.5 / math.sqrt(1.5 * 2))
+    assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
+
+
+def test_spearman_of_resamples_is_that_of_repeated_pairs():
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 5, (2, 7)).astype(float)
+    counts = generator.integers(0, 3, (4, 7))
+    each = [spearman(np.repeat(x, row), np.repeat(y, row)) for row in counts]
+    assert spearman(x, y, counts) == pytest.approx(np.array(each), abs=1e-12)
 
 
 def test_what_the_best_by_score_are_worth():

@@ -229,3 +229,26 @@ def test_noise_that_hides_every_order_is_said(tmp_path):
     made.train({1: TRUTH[1], 2: [0.46, 0.41, 0.45, 0.42, 0.44, 0.43]})
     made.score("0", {}, as_is=[0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     assert "CAUTION: it is not shown that they agree at all" in make_ranking_report(made.run)
+
+
+def test_a_study_by_accuracy_is_that_by_error_with_its_order_reversed(study):
+    expected = choices_frame(scorers_of(frames(study)[1]))
+    for file in study.run.path.glob("*/*/result.json"):
+        value = json.loads(file.read_text())
+        if "validation" in value:  # a training; that which failed has no accuracy
+            loss = value["validation"]["logloss"]
+            value["validation"] = {"accuracy": 1 - loss if loss < 1 else math.nan}
+            value["selection"] = {"metric": "accuracy", "maximize": True}
+        for entry in value.get("scores", []):
+            for how in ("as_is", "finetuned"):
+                score = entry[how]["logloss"]
+                entry[how] = {"accuracy": None if score is None else 1 - score}
+        file.write_text(json.dumps(value))
+    truths, scores = frames(study)
+    assert truths["truth"][0] == pytest.approx(0.59)
+    assert set(truths["selection"]) == set(scores["selection"]) == {"max accuracy"}
+    found = choices_frame(scorers_of(scores))
+    pd.testing.assert_frame_equal(found, expected)
+    text = make_ranking_report(study.run)
+    assert "Accuracy with shared weights against accuracy of training from scratch" in text
+    assert "the best true accuracy among the k best by score" in text

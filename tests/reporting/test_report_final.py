@@ -9,6 +9,7 @@ import pytest
 from fake_run import FakeRun
 
 from dnas.files import read_json, write_json
+from dnas.quality import LOGLOSS
 from dnas.reporting import make_report, results_frame, status_text
 from dnas.reporting.complexity import complexity_frame
 from dnas.reporting.distribution import distribution_numbers, draw_distribution, worth_drawing
@@ -43,7 +44,8 @@ def test_the_summary_tells_the_choice_and_the_final_model(fake: FakeRun) -> None
     assert "final jobs    2: 2 succeeded" in lines
     start = next(i for i, line in enumerate(lines) if line.startswith("chosen by"))
     assert lines[start : start + 6] == [
-        "chosen by validation logloss among 3 architectures; the next is 0.02000 behind",
+        "chosen by validation logloss (lower is better) among 3 architectures; the next is 0.02000 "
+        "behind",
         "  sampled/s0  logloss 0.45000",
         "    final/f1 and 1 more: mean ± standard deviation",
         "    validation: logloss 0.44100 ± 0.00141 auc 0.80000 ± 0.00000",
@@ -53,7 +55,7 @@ def test_the_summary_tells_the_choice_and_the_final_model(fake: FakeRun) -> None
     # What is best among the sampled ones, and the comparison with chance, leave the final out.
     assert "5 trainings" not in "\n".join(lines)
     assert "4 trainings of 3 architectures (1 of them random)" in "\n".join(lines)
-    best = lines.index("best by validation loss")
+    best = lines.index("best by validation log loss (lower is better)")
     assert "sampled/s0" in lines[best + 1]
     assert not any(line.startswith("  test:") for line in lines)
 
@@ -143,7 +145,7 @@ def test_the_summary_has_the_best_of_each_role(fake: FakeRun) -> None:
     lines = complexity_lines(complexity_frame(results_frame(fake.run)))
     assert [" ".join(line.split()) for line in lines] == [
         "complexity",
-        "loss AUC test loss test AUC MMACs params embedding",
+        "logloss auc test logloss test auc MMACs params embedding",
         "final id-a 0.44100 0.80000 0.44000 0.80000 1.5 91 k 90 k",
         "best searched id-a 0.45000 0.80000 - - 1.5 5,000 4,000",
         "best random id-c 0.48000 0.80000 - - 1.5 5,000 4,000",
@@ -210,7 +212,7 @@ def test_the_picture_has_a_line_for_each_curve(fake: FakeRun) -> None:
         fake.sampled(f"o{n}", 0.46 + n / 1000, arch=f"o{n}", origin="random", space="other")
     fake.sampled("far", 0.6, arch="far", origin="random", space="other")
     fake.sampled("s", 0.451, arch="s")
-    figure = draw_distribution(distribution_numbers(results_frame(fake.run)), "demo")
+    figure = draw_distribution(distribution_numbers(results_frame(fake.run)), LOGLOSS, "demo")
     (axes,) = figure.axes
     labels = [line.get_label() for line in axes.get_lines()]
     assert labels == ["emb_card random (6)", "emb_card searched (1)", "other random (7)"]

@@ -10,7 +10,7 @@ from fake_run import FakeRun, sampled_result
 
 from dnas.errors import DnasError, JobError
 from dnas.reporting import cost_columns, failures_frame, results_frame
-from dnas.reporting.maincost import main_cost, varying_costs
+from dnas.reporting.maincost import main_cost, named_cost, varying_costs
 from dnas.reporting.records import count_states, read_job, read_run
 from dnas.reporting.statistics import population
 from dnas.runs import RunFolder
@@ -202,28 +202,35 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         read_run(RunFolder(tmp_path))
 
 
-@pytest.mark.parametrize("named", ["latency_us", ["latency_us", "flops"]])
-def test_the_main_cost_is_what_the_search_was_told(fake: FakeRun, named: object) -> None:
-    fake.supernet("0", resolved={"cost_metric": named})
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cost_metric": "latency_us"},
+        {"cost_metric": ["latency_us", "flops"]},
+        {"cost": "latency_us", "cost_target": ["flops=2e6"]},
+        {"cost": None, "cost_target": ["latency_us=300", "flops=2e6"]},
+        {"cost": "", "cost_target": [], "cost_limit": ["latency_us=300"]},
+        {"cost_metric": [], "cost_target": [], "cost": "latency_us"},
+    ],
+)
+def test_the_main_cost_is_what_the_search_was_told(
+    fake: FakeRun, settings: dict[str, object]
+) -> None:
+    fake.supernet("0", resolved=settings)
     fake.sampled("0", 0.45, costs={"flops": 1.0, "latency_us": 3.0, "embedding_rows": 3.0})
     assert main_cost(results_frame(fake.run), read_run(fake.run)) == "cost.latency_us"
 
 
-@pytest.mark.parametrize(
-    ("space", "cost"),
-    [
-        ("emb_card", "embedding_rows"),
-        ("emb_dim", "params"),
-        ("joint", "params"),
-        ("top_bottom_mlps", "flops"),
-        ("my_space", "embedding_rows"),
-    ],
-)
-def test_the_main_cost_of_a_space(fake: FakeRun, space: str, cost: str) -> None:
+def test_plain_targets_name_no_cost() -> None:
+    assert named_cost({"cost_target": [2e6], "cost_limit": ["30"]}) is None
+
+
+@pytest.mark.parametrize(("default", "cost"), [("params", "params"), (None, "embedding_rows")])
+def test_the_main_cost_of_a_space(fake: FakeRun, default: str | None, cost: str) -> None:
     fake.supernet("0", resolved={"cost_metric": "unheard_of"})
     for job, rows in (("0", 1.0), ("1", 2.0)):
         costs = {"flops": 5.0, "params": 5.0, "embedding_rows": rows}
-        fake.sampled(job, 0.45, space=space, costs=costs)
+        fake.sampled(job, 0.45, costs=costs, default_cost=default)
     frame = results_frame(fake.run)
     assert varying_costs(frame) == ["embedding_rows"]
     assert main_cost(frame, read_run(fake.run)) == cost

@@ -26,7 +26,7 @@ def theta(fake: FakeRun, job: str, sharpness: float = 4.0, name: str = "emb_card
 
 def full(fake: FakeRun) -> None:
     fake.run_status()
-    fake.supernet("0", logloss=0.4609)
+    fake.supernet("0", logloss=0.4609, resolved={"cost": "embedding_rows"})
     theta(fake, "0")
     fake.sampled("s0", 0.4500, arch="s0", rows=4e6, test=True, settings={"weights_lr": "0.5"})
     fake.sampled("s1", 0.4509, arch="s1", rows=1e6, origin="most_likely")
@@ -66,7 +66,7 @@ def test_the_summary_says_what_a_person_wants_to_know(reported: tuple[FakeRun, s
     lines = text.splitlines()
     assert lines[0] == "experiment criteo_demo: finished"
     assert "5 trainings of 5 architectures (2 of them random)" in text
-    best = lines.index("best by validation loss")
+    best = lines.index("best by validation log loss (lower is better)")
     assert "sampled/s0  architecture id-s0 (draw of supernet/0)" in lines[best + 1]
     assert "logloss 0.45000" in lines[best + 2]
     assert "embedding_rows 4 M" in lines[best + 2]
@@ -152,14 +152,14 @@ def test_partial_runs(fake: FakeRun) -> None:
     assert "sampled jobs  1: 1 running" in text
     assert (fake.run.figures / "0.emb_card.heatmap.png").exists()
     fake.sampled("1", 0.45)
-    assert "best by validation loss" in make_report(fake.run)
+    assert "best by validation log loss" in make_report(fake.run)
 
 
 def test_only_diverged_results(fake: FakeRun) -> None:
     fake.sampled("1", float("nan"))
     text = make_report(fake.run)
     assert "1 diverged" in text
-    assert "best by validation loss" not in text
+    assert "best by validation log loss" not in text
 
 
 def test_results_without_any_cost(fake: FakeRun) -> None:
@@ -179,7 +179,7 @@ def test_damage_is_named_and_does_not_stop_the_report(fake: FakeRun) -> None:
     assert "experiment demo: finished" in text
     assert "sampled/torn failed: result.json: not a JSON file" in text
     assert "supernet/0: theta.npz cannot be used" in text
-    assert "best by validation loss" in text
+    assert "best by validation log loss" in text
     failures = pd.read_csv(fake.run.failures)
     assert failures["job"].tolist() == ["torn"]
 

@@ -116,10 +116,10 @@ def test_the_verdict_does_not_flatter(fake: FakeRun) -> None:
 @pytest.mark.parametrize(
     ("searched", "random", "words"),
     [
-        ((0.44, 0.47), (0.45, 0.455), "in best loss, NOT in mean loss"),
-        ((0.451, 0.452), (0.45, 0.47), "in mean loss, NOT in best loss"),
+        ((0.44, 0.47), (0.45, 0.455), "in best log loss, NOT in mean log loss"),
+        ((0.451, 0.452), (0.45, 0.47), "in mean log loss, NOT in best log loss"),
         ((0.46, 0.47), (0.45, 0.46), "did NOT beat random choice"),
-        ((0.44, 0.441), (0.45, 0.451), "in best and in mean loss."),
+        ((0.44, 0.441), (0.45, 0.451), "in best and in mean log loss."),
     ],
 )
 def test_verdicts(

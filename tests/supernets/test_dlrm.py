@@ -153,9 +153,9 @@ def test_two_spaces_of_one_name_are_refused():
         register(other)
     for name, message in (
         ("emb", "'emb' is unknown; known are .*emb_dim"),
-        ("supernets:NOPE", "cannot be imported"),
+        ("supernets:NOPE", "has no .NOPE."),
         ("no_such_module:X", "cannot be imported"),
-        ("supernets:DLRMSpace", "is a .*, not a SearchSpace"),
+        ("supernets:DLRMSpace", r"is a class; .* SPACE = DLRMSpace\(\)"),
     ):
         with pytest.raises(ConfigError, match=message):
             find_space(name)

@@ -12,7 +12,7 @@ from dnas.data import DataSpec
 from dnas.errors import CostError
 from dnas.models import DLRM
 from dnas.models.operators import mlp_operators
-from dnas.testing.supernets import _all_architectures
+from dnas.testing.contracts.walking import all_architectures
 from supernets.config import DLRMSpaceConfig
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS
 
@@ -54,7 +54,7 @@ def test_counts_are_what_the_built_model_runs_and_exact_means(space):
     weights = {name: w.detach().double() for name, w in soft.weights.items()}
     sample = Sample({name: w / w.sum(-1, keepdim=True) for name, w in weights.items()})
     mean: Counter[Operator] = Counter()
-    for probability, architecture in _all_architectures(net, sample):
+    for probability, architecture in all_architectures(net, sample):
         trimmed = net.validate(architecture)
         one_hot = net.one_hot_sample(trimmed, torch.float64)
         counts = {o: float(c) for o, c in net.operator_terms(one_hot).by_operator().items() if c}

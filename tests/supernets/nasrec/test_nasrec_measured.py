@@ -9,6 +9,9 @@ import torch
 from nasrec_cases import FULL, RELEASED, TABLE_ROWS, net
 
 from dnas.core import Operator
+from dnas.costs import find_kind
+from dnas.costs.kinds import completed
+from dnas.costs.work import count_work
 from dnas.errors import ConfigError
 
 
@@ -39,6 +42,23 @@ def test_operators_are_all_the_work_of_a_network(shape):
         assert 2 * total == super_net.cost(architecture)["flops"]
         kinds = [operator.kind for operator in counts.operators]
         assert kinds.count("embedding") == len(TABLE_ROWS)
+
+
+@pytest.mark.parametrize("shape", [FULL, RELEASED], ids=["paper", "released"])
+def test_kinds_run_and_do_the_work_they_are_priced_for(shape):
+    rows, some = 2, {}
+    for operator in net(shape).operators():
+        some.setdefault((operator.kind, dict(operator.sizes).get("bias")), operator)
+    assert {kind for kind, _ in some} >= {"nasrec_linear", "nasrec_dot", "nasrec_attention"}
+    for operator in some.values():
+        full = completed(operator)
+        kind, sizes = find_kind(full), dict(full.sizes)
+        inputs = kind.inputs(rows, torch.Generator().manual_seed(1), **sizes)
+        with torch.inference_mode():
+            assert kind.make(**sizes).eval()(*inputs).shape[0] == rows
+        work = count_work(full, rows)
+        assert work is not None
+        assert work[0] == 2 * rows * macs(operator)
 
 
 def test_what_is_measured_spans_what_networks_run():

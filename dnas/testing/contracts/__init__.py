@@ -1,0 +1,1 @@
+"""The contracts of every SuperNet, one idea per module; ``dnas.testing`` joins them."""

@@ -1,0 +1,44 @@
+"""Tensors that a module holds outside of its parameters and buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from dnas.core import Sample
+from dnas.core.cost_terms import CostTables
+from dnas.core.operator import Pricing
+
+
+def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """``layer.attribute`` and its value, for all modules inside and all they hold themselves."""
+    for name, part in module.named_modules():
+        for attribute, value in vars(part).items():
+            if attribute in ("_parameters", "_buffers", "_modules"):
+                continue
+            yield f"{name or type(module).__name__}.{attribute}", value
+
+
+def stray_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that are neither parameters nor buffers, by the attribute that holds them."""
+    for name, value in attributes(module):
+        for tensor in tensors_in(value):
+            yield name, tensor
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples, dicts and samples."""
+    if isinstance(value, CostTables | Pricing):
+        return  # the base class's own, which follow theta's device
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Sample):
+        yield from value.weights.values()
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from tensors_in(entry)
+    elif isinstance(value, list | tuple | set):
+        for entry in value:
+            yield from tensors_in(entry)

@@ -1,0 +1,1 @@
+"""A search space for another domain: convolutional networks that classify images."""

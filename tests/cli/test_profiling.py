@@ -1,0 +1,75 @@
+"""The check of a table: whole models that take what their operators say, or half as much again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dnas.cli.profiling import Models, check_table, check_text, predicted
+from dnas.core import Operator, OperatorCounts, Sample
+from dnas.costs import CostTable, Measurement
+from dnas.costs.measuring import Turn
+from tests.costs.clocks import CONDITIONS
+from tests.toys import Scales
+
+
+class Priced(Scales):
+    """Each decision runs one operator of the chosen size."""
+
+    def operator_terms(self, sample: Sample) -> OperatorCounts:
+        counts = sample[self.choice].flatten(1)
+        sizes = self.factors.flatten().tolist()
+        return OperatorCounts(tuple(Operator.of("scale", size=size) for size in sizes), counts)
+
+
+@pytest.fixture
+def table():
+    prices = {1: 10.0, 2: 20.0, 4: 40.0}
+    entries = {
+        Operator.of("scale", size=size): Measurement(us, 1.349, repeats=10, rounds=2)
+        for size, us in prices.items()
+    }
+    return CostTable(CONDITIONS, entries, date="2026-01-01")
+
+
+def measured(net, table, factor, spread=0.0):
+    models = Models()
+    for sizes in ((1, 1), (1, 4), (4, 4)):
+        architecture = net.validate({"scale/d0": sizes[0], "scale/d1": sizes[1]})
+        models.add(architecture, torch.nn.Identity, [()], table)
+        models.turns[architecture.id].append(Turn(10.0 * sum(sizes) * factor, spread, 5))
+    return models
+
+
+def test_sums_of_prices(table):
+    net = Priced(decisions=2)
+    price = predicted(table, net, net.validate({"scale/d0": 1, "scale/d1": 4}))
+    assert (price.us, price.error_us) == (50.0, pytest.approx(2**0.5))
+    # The same operator twice has the same error twice.
+    twice = predicted(table, net, net.validate({"scale/d0": 4, "scale/d1": 4}))
+    assert (twice.us, twice.error_us) == (80.0, pytest.approx(2.0))
+
+
+def test_wholes_that_take_half_as_much_again(table):
+    net = Priced(decisions=2)
+    check = check_table(table, net, measured(net, table, 1.5))
+    assert check["architectures"] == 3
+    assert check["rank_correlation"] == 1.0
+    assert check["measured_to_predicted"] == pytest.approx(1.5)
+    assert check["median_relative_error"] == pytest.approx(1 / 3)
+    assert check["predicted_range"] == pytest.approx(3.0)
+    assert [p["measured"] for p in check["points"]] == [30.0, 75.0, 120.0]
+    text = check_text(check)
+    assert "1.000, median error 33.3 %, measured / predicted 1.500" in text
+    assert "too much to tell" not in text
+
+
+def test_what_scatters_more_than_it_differs_is_told(table):
+    net = Priced(decisions=2)
+    check = check_table(table, net, measured(net, table, 1.0, spread=400.0))
+    assert "differ by 300.0 % in their sums" in check_text(check)
+    alone = measured(net, table, 1.0)
+    for name in list(alone.turns)[1:]:
+        del alone.turns[name]
+    assert check_table(table, net, alone)["rank_correlation"] is None
+    assert "undefined" in check_text(check_table(table, net, alone))
