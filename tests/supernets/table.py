@@ -45,7 +45,6 @@ BASELINES = BaselinesConfig(
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
 TOWERS = TowersConfig(embedding_dimension=3, output_dimension=4)
-RELEASED_TOWERS = TowersConfig(embedding_dimension=3, output_dimension=4, released_padding=True)
 
 NASREC_SMALL_SHAPE = replace(
     nasrec.FULL, dense_operators=("fc", "dot"), sparse_operators=("embed_fc",)
@@ -129,9 +128,5 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     "towers, no bags": (
         lambda: TOWER_BASELINES.make_supernet(TOWERS, towers.PLAIN),
         lambda rows: towers.inputs(rows, towers.PLAIN),
-    ),
-    "towers as released": (
-        lambda: TOWER_BASELINES.make_supernet(RELEASED_TOWERS, towers.SPEC),
-        towers.inputs,
     ),
 }
