@@ -31,7 +31,8 @@ class Timeline:
     @classmethod
     def of(cls, data: Interactions) -> Timeline:
         """The timeline of a data set."""
-        order = np.lexsort((data.times, data.users))  # stable
+        order = stable_order(data.times)
+        order = order[stable_order(data.users[order])]
         users = data.users[order]
         starts = np.searchsorted(users, np.arange(data.spec.num_users + 2))
         return cls(users, data.items[order], starts.astype(np.int64))
@@ -46,6 +47,24 @@ class Timeline:
     def histories(self, positions: np.ndarray, length: int) -> np.ndarray:
         """Items of the same user just before each position: ``(len(positions), length)`` int32."""
         return windows(self.items, self.starts[self.users[positions]], positions, length)
+
+
+def stable_order(values: np.ndarray) -> np.ndarray:
+    """``np.argsort(values, kind="stable")`` of integers, ten times as fast for many.
+
+    Value and place share a number, where both fit into 63 bits: sorting numbers is much faster than
+    sorting places by them, and no two are equal.
+    """
+    bits = max(len(values) - 1, 1).bit_length()
+    low = int(values.min(initial=0))
+    if (int(values.max(initial=0)) - low).bit_length() + bits > 63:
+        return np.argsort(values, kind="stable")
+    keys = values.astype(np.int64) - low
+    keys <<= bits
+    keys |= np.arange(len(values))
+    keys.sort()
+    keys &= (1 << bits) - 1
+    return keys
 
 
 def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
