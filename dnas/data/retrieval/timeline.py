@@ -50,7 +50,7 @@ class Timeline:
 
 
 def stable_order(values: np.ndarray) -> np.ndarray:
-    """``np.argsort(values, kind="stable")`` of integers, ten times as fast for many.
+    """``np.argsort(values, kind="stable")`` of integers, several times as fast for many.
 
     Value and place share a number, where both fit into 63 bits: sorting numbers is much faster than
     sorting places by them, and no two are equal.
