@@ -40,6 +40,7 @@ _KEYS = {
     "user": b"review/userId: ",
     "time": b"review/time: ",
 }
+_LONGEST = max(map(len, _KEYS.values()))
 _NEWLINE = 10
 
 
@@ -94,7 +95,7 @@ def _read(path: Path) -> pl.DataFrame:
 def _values(path: Path) -> Iterator[dict[str, tuple[np.ndarray, pl.Series]]]:
     """Line numbers and values of the wanted lines, block by block."""
     text = TextFormat(" ", None, fields=1, header=False)
-    for lines in read_lines(path, text, block_bytes=BLOCK_BYTES, padding=len(max(_KEYS.values()))):
+    for lines in read_lines(path, text, block_bytes=BLOCK_BYTES, padding=_LONGEST):
         data = np.frombuffer(lines.data, np.uint8)
         ends = np.flatnonzero(data[: lines.used] == _NEWLINE)
         starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
