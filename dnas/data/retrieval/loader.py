@@ -21,7 +21,7 @@ class TrainingLoader:
 
     The estimate is a function of the data's order: that of step s has taken in the items of steps
     0 .. s. Asked for later steps than the last one given, the loader replays the items in between,
-    and asked for earlier ones, all from step 0 (a tenth of a millisecond a batch of 1024), so that
+    and asked for earlier ones, all from step 0 (a third of a millisecond a batch of 1024), so that
     a resumed run gets the bits of an uninterrupted one.
 
     Args:

@@ -25,7 +25,7 @@ import numpy as np
 
 from dnas.data.retrieval.relevance import Protocol
 from dnas.data.retrieval.split import STREAM_MOMENTS
-from dnas.data.retrieval.timeline import Timeline, windows
+from dnas.data.retrieval.timeline import Timeline, Windows
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def make_rankings(
     train = parts["train"]
     train_starts = np.searchsorted(timeline.users[train], np.arange(len(timeline.starts)))
     validated = _users(pairs["validation"])
-    last_trained = windows(
-        timeline.items[train], train_starts[validated], train_starts[validated + 1], length
+    last_trained = Windows(timeline.items[train], length).take(
+        train_starts[validated], train_starts[validated + 1]
     )
     tested = _users(pairs["test"])
     made = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from dnas.data.retrieval.interactions import Interactions
 
@@ -46,7 +47,7 @@ class Timeline:
 
     def histories(self, positions: np.ndarray, length: int) -> np.ndarray:
         """Items of the same user just before each position: ``(len(positions), length)`` int32."""
-        return windows(self.items, self.starts[self.users[positions]], positions, length)
+        return Windows(self.items, length).take(self.starts[self.users[positions]], positions)
 
 
 def stable_order(values: np.ndarray) -> np.ndarray:
@@ -67,20 +68,26 @@ def stable_order(values: np.ndarray) -> np.ndarray:
     return keys
 
 
-def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
-    """The last ``length`` of ``items[starts:ends]``, padded on the left with 0.
+class Windows:
+    """Cuts ends of stretches out of an array, all of one length.
 
     Args:
-        items: ``(rows,)``.
-        starts: ``(n,)`` first place of each stretch.
-        ends: ``(n,)`` the place after its last one.
+        items: ``(rows,)``; a copy of it is kept.
         length: L.
-
-    Returns:
-        ``(n, L)``, of the type of ``items``.
     """
-    places = ends[:, None] + np.arange(-length, 0)
-    inside = places >= starts[:, None]
-    if not len(items):
-        return np.zeros(places.shape, items.dtype)
-    return items.take(places, mode="clip") * inside
+
+    def __init__(self, items: np.ndarray, length: int) -> None:
+        padded = np.concatenate([np.zeros(length, items.dtype), items])
+        self._views = sliding_window_view(padded, length)  # row e ends before items[e]
+        self._places = np.arange(-length, 0)
+
+    def take(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The last L of ``items[start:end]``, padded on the left with 0: ``(n, L)``.
+
+        Args:
+            starts: ``(n,)`` first place of each stretch.
+            ends: ``(n,)`` the place after its last one.
+        """
+        found = self._views[ends]  # a copy
+        found *= self._places >= (starts - ends)[:, None]
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dnas.data.retrieval.timeline import Timeline, stable_order, windows
+from dnas.data.retrieval.timeline import Timeline, Windows, stable_order
 from tests.data.retrieval.small import interactions
 
 ROWS = [(2, 10, 5), (1, 11, 7), (1, 12, 3), (2, 13, 5), (1, 14, 7), (1, 15, 7), (2, 16, 1)]
@@ -39,7 +39,7 @@ def test_histories_longer_than_all_rows():
 
 def test_windows_of_nothing():
     none = np.empty(0, dtype=np.int32)
-    assert windows(none, np.array([0]), np.array([0]), 2).tolist() == [[0, 0]]
+    assert Windows(none, 2).take(np.array([0]), np.array([0])).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("spread", [1, 5, 2**40, 2**62])
