@@ -19,6 +19,7 @@ from dnas.data.retrieval import (
     prepare_retrieval,
     unpack,
 )
+from dnas.data.retrieval import loader as loader_module
 from dnas.errors import DataError
 from tests.data.retrieval.small import interactions
 
@@ -161,6 +162,19 @@ def test_users_at_a_time_change_nothing(data):
                 sorted(set(row) - {0}) for b in batches for row in unpack(b.labels)[place].tolist()
             ]
             assert rows == [sorted(set(row) - {0}) for row in unpack(one.labels)[place].tolist()]
+
+
+def test_long_lists_make_smaller_batches(data, monkeypatch):
+    monkeypatch.setattr(loader_module, "LABEL_PLACES", 100)
+    loader = evaluation(data, "test", 50)
+    found = {protocol: [] for protocol in range(3)}
+    for batch in loader.batches(0, len(loader)):
+        users, _, width = batch.labels.shape
+        assert users == 1 or users * (width - 1) <= 100
+        found[unpack(batch.labels)[0]] += batch.inputs[0][:, 0].tolist()
+    assert len(loader) > 3 * len(found[0]) / 50 * 5
+    for protocol, users in found.items():
+        assert users == data.rankings[Protocol(protocol)].users.tolist()
 
 
 def test_the_padding_of_a_history_is_zero_in_all_fields(data):
