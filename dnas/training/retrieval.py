@@ -24,7 +24,8 @@ RANKING_METRICS = (
 )
 LOSS_METRICS = ("loss", "loss_corrected")
 #: The loss as it is published for validation: of the raw cosines, without temperature and
-#: correction. Cosines are at most 1, so that it hardly moves from ``log B``.
+#: correction. Cosines are at most 1, so that it hardly moves from ``log B``, and it goes on falling
+#: while the model overfits: no good choice of the best epoch.
 UNCORRECTED = SampledSoftmax(temperature=1.0, corrected=False)
 #: Scores that are held at a time.
 _MOST_SCORES = 1 << 23
@@ -116,7 +117,7 @@ class RetrievalMetrics:
         return found
 
 
-def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss") -> Task:
+def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss_corrected") -> Task:
     """Retrieval with this loss.
 
     Args:
@@ -139,5 +140,5 @@ def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss") 
     )
 
 
-#: Two-tower retrieval as AutoTower trains and selects it.
+#: Two-tower retrieval as AutoTower trains it.
 RETRIEVAL = retrieval_task()

@@ -29,9 +29,9 @@ class TowersConfig:
     """Subtract log q, so that popular items, the most frequent negatives, are not scored lower."""
     mask_accidental_hits: bool = False
     """Other rows of a batch with a row's own item are not its negatives."""
-    selection: str = "loss"
-    """Metric of validation by which the best epoch is chosen: loss (of raw cosines, as published),
-    loss_corrected (as in training), or one of the ranking, such as recall50 or ndcg50."""
+    selection: str = "loss_corrected"
+    """Metric of validation by which the best epoch is chosen: loss_corrected (that of training),
+    loss (of raw cosines, as published), or one of the ranking, such as recall50 or ndcg50."""
 
     def __post_init__(self) -> None:
         for name in ("embedding_dimension", "output_dimension"):

@@ -50,7 +50,7 @@ def trained(files, tmp_path):
 
 def test_train_and_report_every_protocol(trained):
     result = trained("a", "--check_test_set_performance")
-    assert result["selection"] == {"metric": "loss", "maximize": False}
+    assert result["selection"] == {"metric": "loss_corrected", "maximize": False}
     assert [entry["epoch"] for entry in result["epochs"]] == [1.0, 2.0, 3.0]
     assert set(result["validation"]) == {"loss", "loss_corrected", *RANKING_METRICS}
     protocols = ("paper", "temporal", "temporal_exclude")

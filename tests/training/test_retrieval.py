@@ -130,7 +130,7 @@ def test_what_cannot_be_measured_is_said() -> None:
 
 
 def test_the_task_selects_by_what_it_is_told() -> None:
-    assert (RETRIEVAL.selection, RETRIEVAL.maximize) == ("loss", False)
+    assert (RETRIEVAL.selection, RETRIEVAL.maximize) == ("loss_corrected", False)
     by_recall = retrieval_task(selection="recall50")
     assert by_recall.maximize
     assert by_recall.score({"recall50": 0.4, "loss": 1.0}) == -0.4

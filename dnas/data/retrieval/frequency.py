@@ -62,7 +62,8 @@ class StreamingFrequency:
         between = (1 - self.alpha) * self._between[which]
         between += self.alpha * (step - self._latest[which])
         nth = np.arange(len(items)) - np.repeat(first, lengths)  # m of each row
-        each = np.repeat(between, lengths) * (1 - self.alpha) ** nth
+        powers = (1 - self.alpha) ** np.arange(lengths.max())
+        each = np.repeat(between, lengths) * powers[nth]
         self._between[which] = each[first + lengths - 1]
         self._latest[which] = step
         estimates = np.empty(len(items))

@@ -15,13 +15,17 @@ from dnas.data.retrieval.relevance import loss_labels, pack
 from dnas.data.retrieval.rows import Rows
 from dnas.errors import DataError
 
+#: Most places for item ids in a list of a ranking batch's labels, 256 MB of labels: lists are as
+#: wide as the longest one, and a few users have thousands of items.
+LABEL_PLACES = 1 << 24
+
 
 class TrainingLoader:
     """Loss batches, with the streaming estimate of log q in their labels.
 
     The estimate is a function of the data's order: that of step s has taken in the items of steps
     0 .. s. Asked for later steps than the last one given, the loader replays the items in between,
-    and asked for earlier ones, all from step 0 (a tenth of a millisecond a batch of 1024), so that
+    and asked for earlier ones, all from step 0 (a third of a millisecond a batch of 1024), so that
     a resumed run gets the bits of an uninterrupted one.
 
     Args:
@@ -117,7 +121,8 @@ class EvaluationLoader:
         log_q: ``(items + 1,)`` what the labels say of each item.
         loss_batch_size: Rows of a loss batch.
         rankings: Ranked one after the other.
-        users: U, users of a ranking batch; the last one of a ranking may have fewer.
+        users: U, users of a ranking batch. The last one of a ranking has fewer, and so have those
+            whose labels would be too large.
         device: Where the batches are to be; None: on the CPU.
     """
 
@@ -132,11 +137,13 @@ class EvaluationLoader:
         device: torch.device | str | None = None,
     ) -> None:
         self._rows, self._positions, self._log_q = rows, positions, log_q
-        self._loss_size, self._users = loss_batch_size, users
+        self._loss_size = loss_batch_size
         self._device = torch.device("cpu") if device is None else torch.device(device)
         self._loss_steps = -(-len(positions) // loss_batch_size)
         self._places = [
-            (ranking, first) for ranking in rankings for first in range(0, len(ranking), users)
+            (ranking, first, last)
+            for ranking in rankings
+            for first, last in _groups(ranking, users)
         ]
         # Once, not with each batch: on a GPU that would be a copy each time.
         fields, bags = rows.corpus()
@@ -153,16 +160,14 @@ class EvaluationLoader:
 
     def _batch(self, number: int) -> TowerBatch:
         if number >= self._loss_steps:
-            ranking, first = self._places[number - self._loss_steps]
-            return self._ranking_batch(ranking, first)
+            return self._ranking_batch(*self._places[number - self._loss_steps])
         first = number * self._loss_size
         positions = self._positions[first : first + self._loss_size]
         items = self._rows.items(positions)
         labels = loss_labels(items, self._log_q[items], np.ones(len(items)))
         return TowerBatch(self._rows.pairs(positions), labels).to(self._device)
 
-    def _ranking_batch(self, ranking: Ranking, first: int) -> TowerBatch:
-        last = min(first + self._users, len(ranking))
+    def _ranking_batch(self, ranking: Ranking, first: int, last: int) -> TowerBatch:
         labels = pack(
             ranking.protocol,
             ranking.relevant.take(first, last),
@@ -170,6 +175,20 @@ class EvaluationLoader:
         )
         users, history = self._rows.users(ranking.users[first:last], ranking.histories[first:last])
         return TowerBatch((users, history, *self._corpus), labels).to(self._device)
+
+
+def _groups(ranking: Ranking, users: int) -> Iterator[tuple[int, int]]:
+    """First user, and the one after the last, of each batch of a ranking."""
+    lengths = np.maximum(np.diff(ranking.relevant.starts), np.diff(ranking.excluded.starts))
+    first, widest = 0, 0
+    for user, length in enumerate(lengths.tolist()):
+        widest = max(widest, length)
+        count = user - first
+        if count and (count == users or (count + 1) * widest > LABEL_PLACES):
+            yield first, user
+            first, widest = user, length
+    if len(ranking):
+        yield first, len(ranking)
 
 
 def check_batch_size(batch_size: int, flag: str) -> None:

@@ -12,13 +12,12 @@ import torch
 from dnas.data.retrieval.config import RetrievalDataConfig
 from dnas.data.retrieval.interactions import Interactions
 from dnas.data.retrieval.loader import EvaluationLoader, TrainingLoader, check_batch_size
-from dnas.data.retrieval.movielens import movielens_1m, movielens_100k
 from dnas.data.retrieval.rankings import Ranking, make_rankings
 from dnas.data.retrieval.relevance import Protocol
 from dnas.data.retrieval.rows import Rows
+from dnas.data.retrieval.sources import read_interactions
 from dnas.data.retrieval.spec import TowerSpec
 from dnas.data.retrieval.split import split_record, split_timeline
-from dnas.data.retrieval.synthetic import synthetic
 from dnas.data.retrieval.timeline import Timeline
 from dnas.errors import DataError
 
@@ -157,30 +156,6 @@ class RetrievalData:
             batch_size,
             device,
         )
-
-
-def read_interactions(config: RetrievalDataConfig) -> Interactions:
-    """The rows that the flags say.
-
-    Raises:
-        DataError: A raw file is missing or malformed.
-    """
-    if config.data_set == "towers_synthetic":
-        made, _ = synthetic(
-            users=config.synthetic_users,
-            items=config.synthetic_items,
-            events=config.synthetic_events,
-            groups=config.synthetic_groups,
-            seq_len=config.history_length,
-            seed=config.synthetic_seed,
-        )
-        return made
-    assert config.raw_data is not None
-    if config.data_set == "ml_100k":
-        return movielens_100k(config.raw_data, config.history_length)
-    if config.data_set == "ml_1m":
-        return movielens_1m(config.raw_data, config.history_length)
-    raise DataError(f"--data_set={config.data_set}: not yet")
 
 
 def prepare_retrieval(config: RetrievalDataConfig) -> RetrievalData:

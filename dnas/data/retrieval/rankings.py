@@ -25,7 +25,7 @@ import numpy as np
 
 from dnas.data.retrieval.relevance import Protocol
 from dnas.data.retrieval.split import STREAM_MOMENTS
-from dnas.data.retrieval.timeline import Timeline, windows
+from dnas.data.retrieval.timeline import Timeline, Windows
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,18 @@ def make_rankings(
         seed: Of the random test moments.
     """
     pairs = {name: _pairs(timeline, parts[name]) for name in ("train", "validation", "test")}
-    seen = np.union1d(pairs["train"], pairs["validation"])
+    seen = _distinct(np.concatenate([pairs["train"], pairs["validation"]]))
     test = parts["test"]
     first = _first_of_users(timeline, test)
     moments = _moments(timeline, test, seed)
     before = timeline.histories(first, length)
     train = parts["train"]
     train_starts = np.searchsorted(timeline.users[train], np.arange(len(timeline.starts)))
-    validated = np.unique(timeline.users[parts["validation"]]).astype(np.int64)
-    last_trained = windows(
-        timeline.items[train], train_starts[validated], train_starts[validated + 1], length
+    validated = _users(pairs["validation"])
+    last_trained = Windows(timeline.items[train], length).take(
+        train_starts[validated], train_starts[validated + 1]
     )
-    tested = timeline.users[first].astype(np.int64)
+    tested = _users(pairs["test"])
     made = (
         (Protocol.PAPER, tested, timeline.histories(moments, length), "test", pairs["train"]),
         (Protocol.TEMPORAL, tested, before, "test", pairs["train"]),
@@ -98,14 +98,25 @@ def make_rankings(
     }
 
 
-#: A user and an item as one number: the user times this, plus the item.
-_SHIFT = 1 << 32
+#: A pair of user and item is one number: the user in the bits from this one on, the item below.
+_BITS = 32
 
 
 def _pairs(timeline: Timeline, positions: np.ndarray) -> np.ndarray:
-    """The different (user, item) of some positions, ascending, each as one number."""
+    """The different pairs of some positions, ascending."""
     users = timeline.users[positions].astype(np.int64)
-    return np.unique(users * _SHIFT + timeline.items[positions])
+    return _distinct((users << _BITS) | timeline.items[positions])
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """``np.unique``, which hashes many numbers before it sorts them."""
+    values = np.sort(values)
+    return values[np.diff(values, prepend=-1) != 0]
+
+
+def _users(pairs: np.ndarray) -> np.ndarray:
+    """The different users of ascending pairs."""
+    return _distinct(pairs >> _BITS)
 
 
 def _ranking(
@@ -115,8 +126,8 @@ def _ranking(
     relevant: np.ndarray,
     excluded: np.ndarray,
 ) -> Ranking:
-    relevant = np.setdiff1d(relevant, excluded, assume_unique=True)
-    kept = np.isin(users, relevant // _SHIFT)
+    relevant = relevant[~_among(relevant, excluded)]
+    kept = _among(users, _users(relevant))
     users = users[kept]
     return Ranking(
         protocol, users, histories[kept], _lists(relevant, users), _lists(excluded, users)
@@ -125,9 +136,17 @@ def _ranking(
 
 def _lists(pairs: np.ndarray, users: np.ndarray) -> Lists:
     """The items of each of ``users``, from ascending pairs."""
-    pairs = pairs[np.isin(pairs // _SHIFT, users)]
-    starts = np.searchsorted(pairs // _SHIFT, users)
-    return Lists((pairs % _SHIFT).astype(np.int32), np.append(starts, len(pairs)))
+    pairs = pairs[_among(pairs >> _BITS, users)]
+    starts = np.searchsorted(pairs, users << _BITS)
+    items = pairs & ((1 << _BITS) - 1)
+    return Lists(items.astype(np.int32), np.append(starts, len(pairs)))
+
+
+def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which values are known; both ascending, ``known`` without repetition."""
+    if not len(known):
+        return np.zeros(len(values), dtype=bool)
+    return known.take(np.searchsorted(known, values), mode="clip") == values
 
 
 def _first_of_users(timeline: Timeline, positions: np.ndarray) -> np.ndarray:
@@ -141,6 +160,5 @@ def _first_of_users(timeline: Timeline, positions: np.ndarray) -> np.ndarray:
 def _moments(timeline: Timeline, positions: np.ndarray, seed: int) -> np.ndarray:
     """A random position of each user that has one, users ascending."""
     rng = np.random.default_rng([seed, STREAM_MOMENTS])
-    shuffled = rng.permutation(positions)
-    _, first = np.unique(timeline.users[shuffled], return_index=True)
-    return shuffled[first]
+    starts = np.searchsorted(positions, _first_of_users(timeline, positions))
+    return positions[rng.integers(starts, np.append(starts[1:], len(positions)))]

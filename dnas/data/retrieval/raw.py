@@ -15,7 +15,8 @@ from dnas.data.text import open_bytes, read_records
 from dnas.errors import DataError
 
 _SUFFIXES = ("", ".gz", ".zst", ".bz2", ".lz4")
-_BLOCK_BYTES = 8 << 20
+#: Bytes of text read at a time.
+BLOCK_BYTES = 8 << 20
 
 
 def raw_file(folder: str | Path, name: str) -> Path:
@@ -58,7 +59,7 @@ def integer_columns(
     spread = spread[: len(spread) - gaps]
     text = TextFormat(separator[0], None, fields=len(spread), header=False)
     found: dict[str, list[np.ndarray]] = {name: [] for name in (*used, "lines")}
-    for records in read_records(path, text, block_bytes=_BLOCK_BYTES):
+    for records in read_records(path, text, block_bytes=BLOCK_BYTES):
         for bad in sorted(records.bad):
             raise DataError(f"{path}:{bad.line}: {bad.reason}")
         frame = to_frame(path, tuple(spread), text, spread, records)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dnas.data.retrieval.interactions import Interactions
-from dnas.data.retrieval.timeline import Timeline
+from dnas.data.retrieval.timeline import Timeline, Windows
 
 
 class Rows:
@@ -20,7 +20,7 @@ class Rows:
 
     def __init__(self, data: Interactions, timeline: Timeline) -> None:
         self.timeline = timeline
-        self.length = data.spec.seq_len
+        self._windows = Windows(timeline.items, data.spec.seq_len)
         self.num_items = data.spec.num_items
         self._user_fields = data.user_fields.astype(np.int64)
         self._item_fields = data.item_fields.astype(np.int64)
@@ -36,7 +36,7 @@ class Rows:
         users = self.timeline.users.take(positions)
         items = self.items(positions)
         return (
-            *self.users(users, self.timeline.histories(positions, self.length)),
+            *self.users(users, self._windows.take(self.timeline.starts.take(users), positions)),
             torch.from_numpy(self._item_fields.take(items, axis=0)),
             torch.from_numpy(self._item_bags.take(items, axis=0)),
         )
@@ -45,7 +45,8 @@ class Rows:
         """User fields ``(U, Fu)`` and histories ``(U, L, Fh)``, from ids and ``(U, L)`` items."""
         return (
             torch.from_numpy(self._user_fields.take(users, axis=0)),
-            torch.from_numpy(self._history_fields.take(histories, axis=0)),
+            # With another type of numbers this takes three times as long.
+            torch.from_numpy(self._history_fields.take(histories.astype(np.intp), axis=0)),
         )
 
     def corpus(self) -> tuple[Tensor, Tensor]:

@@ -79,8 +79,8 @@ def split_timeline(
         "validation": validation,
         "test": np.flatnonzero(is_test),
     }
-    for name, positions in parts.items():
-        if not len(positions):
+    for name in ("train", "validation", "test", "weights", "theta"):
+        if not len(parts[name]):
             raise DataError(
                 f"split: the {name} part of {len(timeline)} rows of {np.count_nonzero(counts)} "
                 f"users is empty with --retrieval_split={rule} and "

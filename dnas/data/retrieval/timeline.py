@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from dnas.data.retrieval.interactions import Interactions
 
@@ -31,7 +32,8 @@ class Timeline:
     @classmethod
     def of(cls, data: Interactions) -> Timeline:
         """The timeline of a data set."""
-        order = np.lexsort((data.times, data.users))  # stable
+        order = stable_order(data.times)
+        order = order[stable_order(data.users[order])]
         users = data.users[order]
         starts = np.searchsorted(users, np.arange(data.spec.num_users + 2))
         return cls(users, data.items[order], starts.astype(np.int64))
@@ -45,23 +47,47 @@ class Timeline:
 
     def histories(self, positions: np.ndarray, length: int) -> np.ndarray:
         """Items of the same user just before each position: ``(len(positions), length)`` int32."""
-        return windows(self.items, self.starts[self.users[positions]], positions, length)
+        return Windows(self.items, length).take(self.starts[self.users[positions]], positions)
 
 
-def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
-    """The last ``length`` of ``items[starts:ends]``, padded on the left with 0.
+def stable_order(values: np.ndarray) -> np.ndarray:
+    """``np.argsort(values, kind="stable")`` of integers, several times as fast for many.
+
+    Value and place share a number, where both fit into 63 bits: sorting numbers is much faster than
+    sorting places by them, and no two are equal.
+    """
+    bits = max(len(values) - 1, 1).bit_length()
+    low = int(values.min(initial=0))
+    if (int(values.max(initial=0)) - low).bit_length() + bits > 63:
+        return np.argsort(values, kind="stable")
+    keys = values.astype(np.int64) - low
+    keys <<= bits
+    keys |= np.arange(len(values))
+    keys.sort()
+    keys &= (1 << bits) - 1
+    return keys
+
+
+class Windows:
+    """Cuts ends of stretches out of an array, all of one length.
 
     Args:
-        items: ``(rows,)``.
-        starts: ``(n,)`` first place of each stretch.
-        ends: ``(n,)`` the place after its last one.
+        items: ``(rows,)``; a copy of it is kept.
         length: L.
-
-    Returns:
-        ``(n, L)``, of the type of ``items``.
     """
-    places = ends[:, None] + np.arange(-length, 0)
-    inside = places >= starts[:, None]
-    if not len(items):
-        return np.zeros(places.shape, items.dtype)
-    return items.take(places, mode="clip") * inside
+
+    def __init__(self, items: np.ndarray, length: int) -> None:
+        padded = np.concatenate([np.zeros(length, items.dtype), items])
+        self._views = sliding_window_view(padded, length)  # row e ends before items[e]
+        self._places = np.arange(-length, 0)
+
+    def take(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The last L of ``items[start:end]``, padded on the left with 0: ``(n, L)``.
+
+        Args:
+            starts: ``(n,)`` first place of each stretch.
+            ends: ``(n,)`` the place after its last one.
+        """
+        found = self._views[ends]  # a copy
+        found *= self._places >= (starts - ends)[:, None]
+        return found
