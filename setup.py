@@ -30,6 +30,7 @@ setup(
     ],
     extras_require={
         "ray": ["ray>=2.50"],
+        "docs": ["myst-parser>=5.0", "sphinx>=9.0"],
         "slurm": ["submitit>=1.5.3"],
         "dev": [
             "hypothesis>=6.120",

@@ -23,9 +23,13 @@ __all__ = [
     "Preempted",
 ]
 
+#: A defect; its traceback is printed.
 EXIT_CRASH = 1
+#: Something a person can mend: the message of a :class:`DnasError` is printed.
 EXIT_USER_ERROR = 2
+#: The device had too little memory.
 EXIT_OUT_OF_MEMORY = 3
+#: Training diverged, see :class:`DivergenceError`.
 EXIT_DIVERGED = 4
 #: ``EX_TEMPFAIL`` of sysexits.h: stopped on request, the checkpoint is good, run me again.
 EXIT_PREEMPTED = 75

@@ -7,8 +7,9 @@ over all places.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,49 +36,34 @@ class NetworkConfig:
             raise ConfigError(f"--widths must be positive numbers, but got {self.widths}")
 
 
-@dataclass(frozen=True)
-class Conv:
+class Conv(nn.Sequential):
     """A convolution, a norm and ReLU; of height and width at its output. With a pool it is applied
-    to means over 3 x 3 places, and the stride is that of the pool."""
+    to means over 3 x 3 places, and the stride is that of the pool. The norm is over one image: what
+    comes of a row must depend on that row alone."""
 
-    inputs: int
-    outputs: int
-    kernel: int
-    height: int
-    width: int
-    stride: int = 1
-    groups: int = 1
-    pool: int = 0
-
-    def costs(self) -> dict[str, int]:
-        """FLOPs of an image (2 x MACs), and parameters."""
-        weights = self.kernel**2 * self.inputs // self.groups * self.outputs
-        flops = 2 * weights * self.height * self.width
-        return {"flops": flops, "params": weights + 2 * self.outputs}
-
-    def module(self) -> nn.Module:
-        """The norm is over one image: what comes of a row must depend on that row alone."""
-        i, o, k, g = self.inputs, self.outputs, self.kernel, self.groups
-        s = 1 if self.pool else self.stride
-        conv = nn.Conv2d(i, o, k, stride=s, padding=k // 2, groups=g, bias=False)
-        pool = [nn.AvgPool2d(3, self.stride, padding=1)] if self.pool else []
-        return nn.Sequential(*pool, conv, nn.GroupNorm(1, o), nn.ReLU())
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, height: int, width: int,
+        stride: int = 1, groups: int = 1, pool: int = 0,
+    ) -> None:  # fmt: skip
+        sizes = {"inputs": inputs, "outputs": outputs, "kernel": kernel, "height": height}
+        sizes |= {"width": width, "stride": stride, "groups": groups, "pool": pool}
+        step = 1 if pool else stride
+        conv = nn.Conv2d(inputs, outputs, kernel, step, kernel // 2, groups=groups, bias=False)
+        means = [nn.AvgPool2d(3, stride, padding=1)] if pool else []
+        super().__init__(*means, conv, nn.GroupNorm(1, outputs), nn.ReLU())
+        self.operator = Operator.of("sample_conv", **sizes)
+        self.flops = 2 * conv.weight.numel() * height * width  # 2 x MACs, of an image
+        self.params = conv.weight.numel() + 2 * outputs
 
 
-def _module(
-    inputs: int, outputs: int, kernel: int, height: int, width: int,
-    stride: int = 1, groups: int = 1, pool: int = 0,
-) -> nn.Module:  # fmt: skip
-    return Conv(inputs, outputs, kernel, height, width, stride, groups, pool).module()
-
-
-def _images(rows: int, generator: torch.Generator, /, **sizes: int) -> tuple[Tensor]:
-    height, width = (sizes[name] * sizes["stride"] for name in ("height", "width"))
-    return (torch.randn(rows, sizes["inputs"], height, width, generator=generator),)
+def images_for(rows: int, generator: torch.Generator, /, **sizes: int) -> tuple[Tensor]:
+    """What a Conv of these sizes is measured on."""
+    places = [sizes[name] * sizes["stride"] for name in ("height", "width")]
+    return (torch.randn(rows, sizes["inputs"], *places, generator=generator),)
 
 
 #: For measured costs: `dnas profile sample_extension.cnn:SPACE` runs each Conv of the space.
-register_operator(OperatorKind("sample_conv", make=_module, inputs=_images))
+register_operator(OperatorKind("sample_conv", make=Conv, inputs=images_for))
 
 
 def operators(i: int, o: int, h: int, w: int, stride: int) -> dict[str, list[Conv]]:
@@ -91,36 +77,30 @@ def operators(i: int, o: int, h: int, w: int, stride: int) -> dict[str, list[Con
     return found | ({"skip": []} if stride == 1 else {})
 
 
-def chain(convs: Sequence[Conv]) -> nn.Sequential:
-    """One after the other, freshly initialised."""
-    return nn.Sequential(*(conv.module() for conv in convs))
-
-
 class ConvSuperNet(SuperNet):
     """All networks of the space at once, with shared weights."""
 
     def __init__(self, config: NetworkConfig, images: Images) -> None:
         super().__init__()
         channels, h, w = config.widths[0], images.height, images.width
-        self.first = Conv(images.channels, channels, 3, h, w)
-        self.plan: list[dict[str, list[Conv]]] = []
+        self.first = images.channels, channels, 3, h, w
+        self.shapes: list[tuple[int, ...]] = []
         for width in config.widths:
             stride = 1 if width == channels else 2
             h, w = (h - 1) // stride + 1, (w - 1) // stride + 1
-            self.plan.append(operators(channels, width, h, w, stride))
+            self.shapes.append((channels, width, h, w, stride))
             channels = width
         self.last = channels, images.classes
+        self.stem, self.head = Conv(*self.first), self._head()
+        self.stages: Sequence[nn.ModuleDict] = nn.ModuleList(  # type: ignore[assignment]
+            nn.ModuleDict({name: nn.Sequential(*c) for name, c in operators(*shape).items()})
+            for shape in self.shapes
+        )
         options = {
             f"stage{number}": [name if name in stage else None for name in OPERATORS]
-            for number, stage in enumerate(self.plan, start=1)
+            for number, stage in enumerate(self.stages, start=1)
         }
-        titles = {"row_title": "stage", "column_title": "operator"}
-        self.choice = Choice("operator", options, columns=OPERATORS, **titles)
-        self.stem, self.head = self.first.module(), self._head()
-        self.stages: Sequence[nn.ModuleDict] = nn.ModuleList(  # type: ignore[assignment]
-            nn.ModuleDict({name: chain(convs) for name, convs in stage.items()})
-            for stage in self.plan
-        )
+        self.choice = Choice("operator", options, columns=OPERATORS, row_title="stage")
 
     def _head(self) -> nn.Module:
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(*self.last))
@@ -138,37 +118,38 @@ class ConvSuperNet(SuperNet):
             x = self.calculate_weighted_sum(sample[self.choice][:, row], outputs)
         return self.head(x)
 
+    def _table(self, of: Callable[[list[Any]], Any]) -> list[list[Any]]:
+        """What ``of`` says of the Convs of each operator in each stage."""
+        rows = [{n: list(chain.children()) for n, chain in s.items()} for s in self.stages]
+        return [[of(row.get(name, [])) for name in OPERATORS] for row in rows]
+
     def option_costs(self) -> dict[str, dict[str, list[list[float]]]]:
         """Of every operator in every stage."""
-        table = [[stage.get(name, []) for name in OPERATORS] for stage in self.plan]
-        return {
-            cost: {"operator": [[sum(c.costs()[cost] for c in o) for o in row] for row in table]}
-            for cost in self.first.costs()
-        }
+        flops = self._table(lambda convs: sum(conv.flops for conv in convs))
+        params = self._table(lambda convs: sum(conv.params for conv in convs))
+        return {"flops": {"operator": flops}, "params": {"operator": params}}
 
     def fixed_costs(self) -> Mapping[str, float]:
         """Of the stem and of the last layer."""
-        stem, (features, classes) = self.first.costs(), self.last
-        flops = stem["flops"] + 2 * features * classes
-        return {"flops": flops, "params": stem["params"] + (features + 1) * classes}
+        stem, (features, classes) = self.stem, self.last
+        params = stem.params + (features + 1) * classes
+        return {"flops": stem.flops + 2 * features * classes, "params": params}
 
     def option_operators(self) -> dict[str, list[list[list[Operator]]]]:
         """What each option runs, for measured costs."""
-        table = [[stage.get(name, []) for name in OPERATORS] for stage in self.plan]
-        runs = [[[Operator.of("sample_conv", **asdict(c)) for c in o] for o in r] for r in table]
-        return {"operator": runs}
+        return {"operator": self._table(lambda convs: [conv.operator for conv in convs])}
 
     def fixed_operators(self) -> list[Operator]:
         """What every network runs."""
         inputs, outputs = self.last
-        linear = Operator.of("linear", inputs=inputs, outputs=outputs)
-        return [Operator.of("sample_conv", **asdict(self.first)), linear]
+        return [self.stem.operator, Operator.of("linear", inputs=inputs, outputs=outputs)]
 
     def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> nn.Sequential:
         """The plain network of an architecture."""
         names = [str(self.validate(architecture)[key]) for key in self.choice.keys]
-        fresh = [chain(stage[name]) for stage, name in zip(self.plan, names, strict=True)]
-        model = nn.Sequential(self.first.module(), *fresh, self._head())
+        pairs = zip(self.shapes, names, strict=True)
+        fresh = [nn.Sequential(*operators(*shape)[name]) for shape, name in pairs]
+        model = nn.Sequential(Conv(*self.first), *fresh, self._head())
         if inherit_weights:
             own = [stage[name] for stage, name in zip(self.stages, names, strict=True)]
             model.load_state_dict(nn.Sequential(self.stem, *own, self.head).state_dict())
@@ -177,7 +158,7 @@ class ConvSuperNet(SuperNet):
     def canonical(self, architecture: Architecture) -> Architecture:
         """Skips last among neighbours of one shape: where they are makes no other network."""
         found = dict(architecture)
-        for _, run in itertools.groupby(range(len(self.plan)), self.plan.__getitem__):
+        for _, run in itertools.groupby(range(len(self.shapes)), self.shapes.__getitem__):
             keys = [self.choice.keys[row] for row in run]
             names = sorted((found[key] for key in keys), key=lambda name: name == "skip")
             found.update(zip(keys, names, strict=True))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from dnas.data import TensorData
 from dnas.errors import ConfigError
@@ -39,31 +38,23 @@ class ImageData:
 
 def read_images(config: ImageData) -> TensorData:
     """The images (n, channels, height, width) and their classes, in parts."""
+    generator = torch.Generator().manual_seed(config.data_seed)
     if config.data == "random":
-        generator = torch.Generator().manual_seed(config.data_seed)
         images, classes = torch.randn(config.random_sizes, generator=generator), 5
         labels = torch.randint(classes, images.shape[:1], generator=generator)
     else:
-        (images, labels), classes = _digits(), 10
-    _, channels, height, width = images.shape
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError:
+            raise ConfigError(
+                "--data=digits needs scikit-learn: pip install scikit-learn, or use --data=random"
+            ) from None
+        found, classes = load_digits(), 10
+        images = torch.tensor(found.images / 16.0, dtype=torch.float32).unsqueeze(1)
+        labels = torch.tensor(found.target, dtype=torch.int64)
     share = (1 - config.train_fraction) / 2
-    return TensorData(
-        (images,),
-        labels,
-        {"train": config.train_fraction, "validation": share, "test": share},
-        spec=Images(channels, height, width, classes),
-        seed=config.data_seed,
-        name=config.data,
-    )
-
-
-def _digits() -> tuple[Tensor, Tensor]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise ConfigError(
-            "--data=digits needs scikit-learn: pip install scikit-learn, or use --data=random"
-        ) from None
-    found = load_digits()
-    images = torch.tensor(found.images / 16.0, dtype=torch.float32).unsqueeze(1)
-    return images, torch.tensor(found.target, dtype=torch.int64)
+    parts = {"train": config.train_fraction, "validation": share, "test": share}
+    _, channels, height, width = images.shape
+    spec = Images(channels, height, width, classes)
+    seed, name = config.data_seed, config.data
+    return TensorData((images,), labels, parts, spec=spec, seed=seed, name=name)

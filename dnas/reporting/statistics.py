@@ -77,8 +77,8 @@ def statistics_frame(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns ``search_space``, ``population``, ``statistic`` (``min``, ``mean``, ``median``,
         ``max``, then ``rows``: trainings counted, ``diverged``: trainings left out), the
-        selecting validation metric, :data:`CALIBRATION_DISTANCE` (|calibration - 1|) if there is
-        calibration, the other metrics of clicks, or of another task all others, and every cost.
+        selecting validation metric, :data:`CALIBRATION_DISTANCE` (``|calibration - 1|``) if there
+        is calibration, the other metrics of clicks, or of another task all others, and every cost.
     """
     values = pd.DataFrame(_metric_columns(frame), index=frame.index).assign(
         **{name: frame[name].astype(float) for name in cost_columns(frame)}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = ("data", "metrics", "costs", "models", "testing", "errors")
 FILES = sorted((ROOT / "sample_extension").glob("*.py"))
 #: What a new domain may take, all its Python together.
-MOST_LINES = 280
+MOST_LINES = 250
 
 
 def private_imports(source: str) -> list[str]:

@@ -107,6 +107,11 @@ class OperatorsOfTheArchitecture(Gated):
         return super().option_operators() if self.calls % 2 else {}
 
 
+class ForgetsAnOperator(Gated):
+    def fixed_operators(self):
+        return super().fixed_operators()[:1]
+
+
 class OperatorsMultiplied(Gated):
     def operator_terms(self, sample):
         terms = super().operator_terms(sample)
@@ -392,6 +397,7 @@ CASES = {
     CostOfNothing: r"option_costs\(\)\['params'\].*'gates'.*'function', 'gate'",
     NoCosts: "expected_cost gives no cost",
     HalfAnOperator: "runs 0.5 times",
+    ForgetsAnOperator: "option_operators and fixed_operators forget one",
     OperatorsOfTheArchitecture: "are listed under one sample and not under another",
     OperatorsMultiplied: r"under a soft sample a\(\) is",
     StoredSample: "forward ignores the sample of",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
 import torch
 
-from dnas.core import Operator, Sample, SuperNet
+import dnas.models  # noqa: F401  (registers the kinds of its layers)
+from dnas.core import Architecture, Operator, Sample, SuperNet
+from dnas.costs.kinds import completed, known_kinds
+from dnas.costs.work import count_work
 from dnas.errors import DnasError
-from dnas.testing.contracts.given import MakeBatch, MakeSuperNet, perturbed
+from dnas.testing.contracts.given import ROWS, MakeBatch, MakeSuperNet, perturbed
 from dnas.testing.contracts.means import check_mean, soft_in_float64
 from dnas.testing.contracts.walking import covering
 
@@ -14,8 +21,10 @@ from dnas.testing.contracts.walking import covering
 def check_operators(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
     """Counts are whole at a one-hot sample, and their expectation is the mean of those.
 
-    A supernet that knows the operators of single architectures only refuses soft samples with a
-    ``DnasError``; then there is no expectation to check.
+    Where the kinds of all operators are registered, their FLOPs add up to the cost ``flops``: none
+    is forgotten, and what is measured is what a built model runs. A supernet that knows the
+    operators of single architectures only refuses soft samples with a ``DnasError``; then there is
+    no expectation to check.
     """
     net = perturbed(make_supernet(), theta=True).double()
     sample = soft_in_float64(net)
@@ -35,8 +44,34 @@ def check_operators(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
                 f"contract 2: {operator} runs {count} times in {architecture}; at a one-hot "
                 "sample counts are whole numbers"
             )
+        _check_flops(net, architecture, counts)
     if known:
         check_mean(net, sample, lambda given: _counts(net, given))
+
+
+def _check_flops(
+    net: SuperNet, architecture: Architecture, counts: Mapping[Operator, float]
+) -> None:
+    known = set(known_kinds())
+    cost = net.cost(architecture).get("flops")
+    if cost is None or not counts or any(operator.kind not in known for operator in counts):
+        return
+    work = {operator: _flops(operator) for operator, count in counts.items() if count}
+    if any(flops is None for flops in work.values()):
+        return
+    total = sum(counts[operator] * (flops or 0.0) for operator, flops in work.items())
+    assert math.isclose(total, cost, rel_tol=1e-6, abs_tol=1e-6), (
+        f"contract 2: the operators of {architecture} do {total:.0f} FLOPs a row, but it costs "
+        f"{cost:.0f}; option_operators and fixed_operators forget one, or have one too many: "
+        f"{', '.join(f'{count:.0f} x {operator}' for operator, count in counts.items() if count)}"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _flops(operator: Operator) -> float | None:
+    """Of one run for one row; None where they cannot be counted without running it."""
+    work = count_work(completed(operator), ROWS)
+    return None if work is None else work[0] / ROWS
 
 
 def _counts(net: SuperNet, sample: Sample) -> dict[Operator, float]:

@@ -23,9 +23,11 @@ def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def stray_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Tensors that are neither parameters nor buffers, by the attribute that holds them."""
+    known = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     for name, value in attributes(module):
         for tensor in tensors_in(value):
-            yield name, tensor
+            if id(tensor) not in known:  # recurrent layers list their parameters a second time
+                yield name, tensor
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
