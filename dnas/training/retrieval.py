@@ -24,7 +24,7 @@ RANKING_METRICS = (
 )
 LOSS_METRICS = ("loss", "loss_corrected")
 #: The loss as it is published for validation: of the raw cosines, without temperature and
-#: correction. Cosines are at most 1, so that it hardly moves from ``log B``, and it goes on falling
+#: correction. It cannot fall by more than 2 below ``log B``, hardly moves, and goes on falling
 #: while the model overfits: no good choice of the best epoch.
 UNCORRECTED = SampledSoftmax(temperature=1.0, corrected=False)
 #: Scores that are held at a time.
