@@ -53,6 +53,7 @@ setup(
             "nasrec_full = supernets.nasrec.space:FULL",
             "nasrec_small = supernets.nasrec.space:SMALL",
             "ctr_baselines = supernets.baselines:CTR_BASELINES",
+            "tower_baselines = supernets.towers.baselines:TOWER_BASELINES",
         ],
     },
 )

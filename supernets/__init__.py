@@ -12,6 +12,12 @@ from supernets.nasrec.space import FULL as NASREC_FULL
 from supernets.nasrec.space import SMALL as NASREC_SMALL
 from supernets.nasrec.space import NASRecSpace
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
+from supernets.towers import (
+    TOWER_BASELINES,
+    TowerBaselinesSpace,
+    TowerBaselinesSuperNet,
+    TowersConfig,
+)
 
 __all__ = [
     "CTR_BASELINES",
@@ -21,6 +27,7 @@ __all__ = [
     "NASREC_FULL",
     "NASREC_SMALL",
     "TOP_BOTTOM_MLPS",
+    "TOWER_BASELINES",
     "BaselinesConfig",
     "BaselinesSpace",
     "BaselinesSuperNet",
@@ -32,4 +39,7 @@ __all__ = [
     "MLPSuperNet",
     "NASRecSpace",
     "NASRecSuperNet",
+    "TowerBaselinesSpace",
+    "TowerBaselinesSuperNet",
+    "TowersConfig",
 ]

@@ -238,6 +238,7 @@ def run_one_shot(
     }
     with open_evaluations(
         space,
+        parsed.space,
         parsed.data,
         data,
         scoring,
@@ -250,7 +251,7 @@ def run_one_shot(
             strategy,
             evaluate,
             super_net=super_net,
-            task=space.task,
+            task=space.task_of(parsed.space),
             folder=folder,
             fingerprint=fingerprint,
             top_k=flags.top_k,
@@ -309,7 +310,7 @@ def _train(
             device=device,
             flag="--batch_size",
         ),
-        loss_function=space.task.loss,
+        loss_function=space.task_of(parsed.space).loss,
         n_epochs=flags.n_epochs,
         path_sampling=flags.path_sampling,
         optimizer_class=OPTIMIZERS[flags.optimizer],

@@ -98,6 +98,7 @@ def run_scoring(parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
             known = _Known(job.folder(), how, _fingerprint(scoring, job, supernet))
             with open_evaluations(
                 space,
+                config,
                 data_config,
                 data,
                 scoring,
@@ -110,7 +111,7 @@ def run_scoring(parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
     return {
         "supernet": supernet.path.name,
         "search_space": settings["search_space"],
-        "selection": space.task.selection,
+        "selection": space.task_of(config).selection,
         "scores": [
             {
                 "file": file,

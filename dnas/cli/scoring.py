@@ -97,6 +97,7 @@ class ScoringFlags:
 
 def make_evaluator(
     space: SearchSpace,
+    config: Any,
     data: Prepared,
     flags: ScoringFlags,
     seed: int,
@@ -107,6 +108,7 @@ def make_evaluator(
 
     Args:
         space: Gives the task.
+        config: Of the space.
         data: Its splits "validation" and "train" are read.
         flags: See ScoringFlags.
         seed: Of the random subsets of rows.
@@ -134,7 +136,7 @@ def make_evaluator(
     random_scores = flags.score_rows > 0 and flags.score_subset == "random"
     return SharedWeightsEvaluator(
         super_net,
-        space.task,
+        space.task_of(config),
         rows("validation", flags.score_rows, random=random_scores),
         tuning_rows=tuning_rows,
         fine_tune=tune,
@@ -144,6 +146,7 @@ def make_evaluator(
 
 def _prepared_evaluator(
     space: SearchSpace,
+    config: Any,
     data_config: Any,
     flags: ScoringFlags,
     seed: int,
@@ -151,11 +154,13 @@ def _prepared_evaluator(
     super_net: SuperNet,
 ) -> SharedWeightsEvaluator:
     """:func:`make_evaluator` in another process, which opens the data for itself."""
-    return make_evaluator(space, prepared_by(space, data_config), flags, seed, device, super_net)
+    data = prepared_by(space, data_config)
+    return make_evaluator(space, config, data, flags, seed, device, super_net)
 
 
 def open_evaluations(
     space: SearchSpace,
+    config: Any,
     data_config: Any,
     data: Prepared,
     flags: ScoringFlags,
@@ -169,6 +174,7 @@ def open_evaluations(
 
     Args:
         space: Gives the task, and the data to other processes.
+        config: Of the space.
         data_config: From which they get it.
         data: The same data for this process.
         flags: See ScoringFlags.
@@ -178,9 +184,9 @@ def open_evaluations(
         should_stop: Asked before every candidate.
     """
     source = (
-        partial(make_evaluator, space, data)
+        partial(make_evaluator, space, config, data)
         if flags.eval_processes == 1
-        else partial(_prepared_evaluator, space, data_config)
+        else partial(_prepared_evaluator, space, config, data_config)
     )
     return evaluations(
         super_net,
@@ -203,8 +209,8 @@ def score_architectures(
 ) -> list[Metrics]:
     """Metrics of architectures with the weights of a trained supernet, in their order.
 
-    As a search with the same flags and seed judges them. ``space.task.score(metrics)`` is a score
-    of which lower is better.
+    As a search with the same flags and seed judges them: ``space.task_of(config).score(metrics)``
+    is lower for better ones.
 
     Args:
         space: What the architectures belong to.
@@ -227,6 +233,13 @@ def score_architectures(
     load_supernet(super_net, weights, "supernet_weights", identity(space, config, data))
     valid = [super_net.validate(architecture) for architecture in architectures]
     with open_evaluations(
-        space, data_config, data, flags, super_net, seed=seed, device=torch.device(device)
+        space,
+        config,
+        data_config,
+        data,
+        flags,
+        super_net,
+        seed=seed,
+        device=torch.device(device),
     ) as evaluate:
         return list(evaluate(valid))

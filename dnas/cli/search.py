@@ -236,6 +236,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     seed_everything(job.seed)
     data = prepared_by(space, parsed.data)
     super_net = supernet_of(space, parsed.space, data.spec)
+    task = space.task_of(parsed.space)
     assert flags.cost is not None, "parse_search names every cost"
     targets = flags.targets(flags.cost)
     latency = with_latency(super_net, flags.cost_table, {flags.cost, *targets})
@@ -263,8 +264,8 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
             if flags.validate
             else None
         ),
-        make_metrics=space.task.metrics,
-        loss_function=space.task.loss,
+        make_metrics=task.metrics,
+        loss_function=task.loss,
         n_total_s_net_training_epochs=flags.n_total_s_net_training_epochs,
         num_warmup_epochs=flags.num_warmup_epochs,
         n_alt_train_amt=flags.n_alt_train_amt,

@@ -86,6 +86,9 @@ class TrainFlags:
     """L2; on embeddings only for rows in the batch."""
     clip_grad_norm_value: float = 100.0
     """L2 norm above which gradients are scaled down."""
+    renew_optimizer: bool = False
+    """Begin every epoch with a new optimizer, as AutoTower's released program does: Adam forgets
+    its moments, and later epochs learn slower."""
     patience: int = 0
     """Evaluations without improvement after which to stop; 0: never."""
     check_test_set_performance: bool = False
@@ -180,12 +183,13 @@ def run_training(
         record = replace(record, costs=costs, provenance={**record.provenance, **table})
     seed_everything(job.seed)
     model = _model(space, record, flags, data)
+    task = space.task_of(space_config(space, record.space_config, flags.sampled_arch))
     check_params(model, record.costs, str(flags.sampled_arch))
 
     device = job.device()
     trainer = StandaloneTrainer(
         model,
-        space.task,
+        task,
         train_loader=data.loader(
             "train",
             flags.batch_size,
@@ -209,6 +213,7 @@ def run_training(
         update_lr_every_step=flags.update_lrs_every_step,
         weight_decay=flags.weight_decay,
         clip_grad_norm_value=flags.clip_grad_norm_value,
+        renew_optimizer=flags.renew_optimizer,
         precision=flags.precision,
         step_mode=flags.step_mode,
         patience=flags.patience,
@@ -236,7 +241,7 @@ def run_training(
         "search_space": record.space,
         "architecture": record.to_json(),
         "default_cost": space.default_cost,
-        "selection": {"metric": space.task.selection, "maximize": space.task.maximize},
+        "selection": {"metric": task.selection, "maximize": task.maximize},
         "epochs": [
             {"epoch": e.epoch, "train_loss": e.train_loss, "validation": dict(e.validation)}
             for e in result.epochs

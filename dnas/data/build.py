@@ -1,9 +1,7 @@
-"""Stores are built once, whole, by one process, however many ask for them.
+"""Stores are built once, see :mod:`dnas.data.once`.
 
 The folder's name has a hash of everything the content depends on, so another option or a changed
-file is another store. The first to ask takes a lock, builds in a temporary folder beside the final
-one and renames it; a store is whole or it is not there. What a killed builder left is removed by
-the next one, who holds the lock and so knows that nobody is writing.
+file is another store.
 """
 
 from __future__ import annotations
@@ -11,22 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 import time
-import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
+from dnas.data.once import build_once
 from dnas.data.store import FORMAT, MANIFEST, Store
 from dnas.data.store_writer import StoreWriter
 from dnas.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-_WAIT_SECONDS = 10.0
 
 
 class Source(Protocol):
@@ -70,42 +62,11 @@ def open_or_build(source: Source, cache: str | Path, *, memory_map: bool = True)
             be written.
     """
     final = store_folder(source, cache)
-    if not (final / MANIFEST).exists():
-        try:
-            _build_locked(source, final)
-        except OSError as error:
-            raise DataError(
-                f"{final}: the data store cannot be built ({error}); see --data_cache"
-            ) from error
+    build_once(final, MANIFEST, lambda folder: _build(source, final, folder))
     return Store.open(final, memory_map=memory_map)
 
 
-def _build_locked(source: Source, final: Path) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(final.with_name(f".{final.name}.lock"))
-    while True:
-        try:
-            lock.acquire(timeout=_WAIT_SECONDS)
-            break
-        except Timeout:
-            logger.info("%s: waiting for the process that builds it", final)
-    try:
-        if not (final / MANIFEST).exists():
-            _build(source, final)
-    finally:
-        lock.release()
-
-
-def _build(source: Source, final: Path) -> None:
-    prefix = f".{final.name}.building-"
-    for leftover in final.parent.glob(f"{prefix}*"):
-        logger.warning("%s: removing what an interrupted build left", leftover)
-        shutil.rmtree(leftover)
-    if final.exists():
-        # A folder without manifest under the final name is nothing this module makes.
-        raise DataError(f"{final}: exists but is not a data store: move or delete it")
-    folder = final.with_name(f"{prefix}{uuid.uuid4().hex[:8]}")
-    folder.mkdir()
+def _build(source: Source, final: Path, folder: Path) -> None:
     start = time.monotonic()
     logger.info("%s: building the data store", final)
     writer: StoreWriter | None = None
@@ -119,20 +80,8 @@ def _build(source: Source, final: Path) -> None:
         source.write(writer)
         if store_folder(source, final.parent) != final:
             raise DataError(f"{final}: a raw file changed while it was read: start again")
-        os.rename(folder, final)
-        _sync_folder(final.parent)
     finally:
         if writer is not None:
             writer.close()
-        shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - start
     logger.info("%s: %d rows in %.1f s", final, writer.rows, seconds)
-
-
-def _sync_folder(path: Path) -> None:
-    """Bring a rename to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -82,6 +82,7 @@ class SearchSpace(ABC):
     """Dataclass of the data's spec, with fields of JSON values (tuples for lists). With it,
     ``spec_to_json`` and ``spec_from_json`` need not be written."""
     task: ClassVar[Task]
+    """What is trained and measured; :meth:`task_of` says where settings decide it."""
     default_cost: ClassVar[str]
     """The cost that counts where none is named: one of ``SuperNet.expected_cost``."""
 
@@ -101,6 +102,10 @@ class SearchSpace(ABC):
     @abstractmethod
     def make_supernet(self, config: Any, spec: Any) -> SuperNet:
         """A freshly initialised supernet."""
+
+    def task_of(self, config: Any) -> Task:
+        """The task in a configuration; override where loss or selection are settings."""
+        return self.task
 
     def make_model(self, config: Any, spec: Any, architecture: Architecture) -> nn.Module:
         """The discrete model, freshly initialised.

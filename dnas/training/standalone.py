@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,6 +72,7 @@ class StandaloneTrainer:
         update_lr_every_step: Follow ``lr_lambda`` at every step instead of every epoch.
         weight_decay: L2; on sparse parameters only for rows in the batch.
         clip_grad_norm_value: Joint L2 norm above which gradients are scaled down.
+        renew_optimizer: Begin every epoch with a new optimizer, which has forgotten its moments.
         step_mode: ``"eager"``, or ``"cuda_graph"``: on a GPU, steps of one learning rate are
             recorded once and repeated, see :mod:`dnas.training.graphs`.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products in training, see
@@ -102,6 +104,7 @@ class StandaloneTrainer:
         update_lr_every_step: bool = False,
         weight_decay: float = 0.0,
         clip_grad_norm_value: float = 100.0,
+        renew_optimizer: bool = False,
         precision: str = "float32",
         step_mode: str = "eager",
         patience: int = 0,
@@ -144,13 +147,16 @@ class StandaloneTrainer:
         self.checkpoint_every_s = checkpoint_every_s
         self.log_every_steps = log_every_steps
         self.should_stop = should_stop
-        self.optimizer = OptimizerSet(
+        self.renew_optimizer = renew_optimizer
+        self._make_optimizer = partial(
+            OptimizerSet,
             optimizer_class,
             [{"params": list(self.model.parameters())}],
             [lr],
             init_params={"weight_decay": weight_decay} if weight_decay else {},
             sparse=sparse_parameter_ids(self.model),
         )
+        self.optimizer = self._make_optimizer()
         self.monitor = LossMonitor(factor=divergence_factor)
         self.files = JobFiles(
             folder,
@@ -163,6 +169,7 @@ class StandaloneTrainer:
                 "clip_grad_norm_value": clip_grad_norm_value,
                 "precision": precision,
                 "device": self.device.type,
+                **({"renew_optimizer": True} if renew_optimizer else {}),
                 **(fingerprint or {}),
             },
         )
@@ -205,6 +212,8 @@ class StandaloneTrainer:
                 self._checkpoint()
                 self.world.wait()  # nobody ends, and has the others ended, before it is written
                 raise Preempted(f"stopped at step {self.step}")
+            if self.renew_optimizer and self.step % per_epoch == 0:
+                self.optimizer, self._recorded = self._make_optimizer(), None
             at = self.step if self.update_lr_every_step else self.step - self.step % per_epoch
             self.optimizer.set_lr(at / per_epoch, self.lr_lambdas)
             loss = self.step_of(batch)

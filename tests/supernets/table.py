@@ -17,12 +17,15 @@ from supernets import (
     EMB_DIM,
     JOINT,
     TOP_BOTTOM_MLPS,
+    TOWER_BASELINES,
     BaselinesConfig,
     EmbeddingCardSuperNet,
     EmbeddingDimSuperNet,
     MLPSuperNet,
+    TowersConfig,
 )
 from supernets.config import DLRMSpaceConfig
+from tests import tower_cases as towers
 from tests.toys import CARDINALITIES, SPEC
 from tests.toys import SPACE as CONFIG
 
@@ -40,6 +43,8 @@ BASELINES = BaselinesConfig(
     cin_sizes=(3, 2),
 )
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
+
+TOWERS = TowersConfig(embedding_dimension=3, output_dimension=4)
 
 NASREC_SMALL_SHAPE = replace(
     nasrec.FULL, dense_operators=("fc", "dot"), sparse_operators=("embed_fc",)
@@ -119,4 +124,9 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     "nasrec unbalanced, links": (lambda: nasrec.net(NASREC_LINKS), nasrec.inputs),
     "baselines": (lambda: CTR_BASELINES.make_supernet(BASELINES, SPEC), one_hot),
     "baselines capped, bags": (lambda: CTR_BASELINES.make_supernet(CAPPED, SPEC), multi_hot),
+    "towers": (lambda: TOWER_BASELINES.make_supernet(TOWERS, towers.SPEC), towers.inputs),
+    "towers, no bags": (
+        lambda: TOWER_BASELINES.make_supernet(TOWERS, towers.PLAIN),
+        lambda rows: towers.inputs(rows, towers.PLAIN),
+    ),
 }

@@ -223,16 +223,20 @@ def stop_after(steps: int):
     return lambda: next(count) >= steps
 
 
-@pytest.mark.parametrize("optimizer_class", [torch.optim.Adagrad, torch.optim.Adam])
-@pytest.mark.parametrize("stop", [0, 3, 4, 10])
-def test_resume_is_bit_identical(tmp_path, stop, optimizer_class):
-    whole = click_trainer(tmp_path / "a", optimizer_class)
+@pytest.mark.parametrize(
+    ("optimizer_class", "renew"),
+    [(torch.optim.Adagrad, False), (torch.optim.Adam, False), (torch.optim.Adam, True)],
+)
+@pytest.mark.parametrize("stop", [0, 3, 4, 10])  # epochs have 5 steps
+def test_resume_is_bit_identical(tmp_path, stop, optimizer_class, renew):
+    changes = {"optimizer_class": optimizer_class, "renew_optimizer": renew}
+    whole = click_trainer(tmp_path / "a", **changes)
     expected = whole.train()
-    cut = click_trainer(tmp_path / "b", optimizer_class, should_stop=stop_after(stop))
+    cut = click_trainer(tmp_path / "b", **changes, should_stop=stop_after(stop))
     with pytest.raises(Preempted, match=f"stopped at step {stop}"):
         cut.train()
     torch.manual_seed(999)
-    resumed = click_trainer(tmp_path / "b", optimizer_class)
+    resumed = click_trainer(tmp_path / "b", **changes)
     found = resumed.train()
     assert resumed.step == 15
     assert found == expected
@@ -262,6 +266,20 @@ def test_a_finished_training_does_nothing_again(tmp_path):
     again = click_trainer(tmp_path, train_loader=_of_length(Forbidden(), 5))
     again.valid_loader = Forbidden()
     assert again.train() == expected
+
+
+def test_an_optimizer_may_be_made_anew_for_every_epoch():
+    """Two epochs are then one after another trained for an epoch each."""
+    adam = {"optimizer_class": torch.optim.Adam, "lr": 0.1}
+    whole, parts, kept = (nn.Linear(2, 1) for _ in range(3))
+    parts.load_state_dict(whole.state_dict())
+    kept.load_state_dict(whole.state_dict())
+    trainer(whole, [2.0, 1.0], n_epochs=2, renew_optimizer=True, **adam).train()
+    for _ in range(2):
+        trainer(parts, n_epochs=1, **adam).train()
+    trainer(kept, [2.0, 1.0], n_epochs=2, **adam).train()
+    assert all_equal(snapshot(whole.parameters()), snapshot(parts.parameters()))
+    assert not all_equal(snapshot(whole.parameters()), snapshot(kept.parameters()))
 
 
 def _of_length(loader, length):

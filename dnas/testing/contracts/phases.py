@@ -38,12 +38,13 @@ def short_search(net: SuperNet, make_batch: MakeBatch) -> tuple[SearchManager, F
     inputs = inputs_of(make_batch)
     with torch.no_grad():
         shape = net(*inputs, sample=net.soft_sample(1.0, ROWS)).shape
-    batch = FixedBatch(inputs, torch.rand(shape))
+    # Outputs may have other rows than the batch: two-tower models give users, then items.
+    batch, targets = FixedBatch(inputs, torch.arange(ROWS)), torch.rand(shape)
     manager = SearchManager(
         net,
         w_dataloader=[batch],
         m_dataloader=[batch],
-        loss_function=nn.functional.mse_loss,
+        loss_function=lambda outputs, labels: nn.functional.mse_loss(outputs, targets),
         n_total_s_net_training_epochs=1,
         num_warmup_epochs=0,
         mask_initial_lrs=[0.1],

@@ -1,0 +1,23 @@
+"""Retrieval data: interactions, their splits and protocols, and loaders for two-tower models."""
+
+from dnas.data.retrieval.batch import TowerBatch
+from dnas.data.retrieval.config import RetrievalDataConfig
+from dnas.data.retrieval.frequency import StreamingFrequency
+from dnas.data.retrieval.interactions import Interactions
+from dnas.data.retrieval.prepare import RetrievalData, prepare_retrieval
+from dnas.data.retrieval.relevance import Protocol, is_ranking, pack, unpack
+from dnas.data.retrieval.spec import TowerSpec
+
+__all__ = [
+    "Interactions",
+    "Protocol",
+    "RetrievalData",
+    "RetrievalDataConfig",
+    "StreamingFrequency",
+    "TowerBatch",
+    "TowerSpec",
+    "is_ranking",
+    "pack",
+    "prepare_retrieval",
+    "unpack",
+]

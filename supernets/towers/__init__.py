@@ -1,0 +1,11 @@
+"""Search spaces of two-tower retrieval models."""
+
+from supernets.towers.baselines import TOWER_BASELINES, TowerBaselinesSpace, TowerBaselinesSuperNet
+from supernets.towers.config import TowersConfig
+
+__all__ = [
+    "TOWER_BASELINES",
+    "TowerBaselinesSpace",
+    "TowerBaselinesSuperNet",
+    "TowersConfig",
+]

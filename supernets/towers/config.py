@@ -1,0 +1,53 @@
+"""Settings of two-tower search spaces; every field is a flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dnas.errors import ConfigError
+from dnas.training.retrieval import retrieval_task
+from dnas.training.sampled_softmax import SampledSoftmax
+from dnas.training.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowersConfig:
+    """What all two-tower models of a space have in common, and how they are trained."""
+
+    embedding_dimension: int = 16
+    """Dimension of every field's vector."""
+    output_dimension: int = 64
+    """Dimension of the vectors of users and items."""
+    sparse_tables: bool = False
+    """Optimizers touch the rows of a batch only: for large tables. Adam then is another method."""
+    released_padding: bool = False
+    """Add an untrained random vector for each padded place of a multi-hot field, as AutoTower's
+    released program does."""
+    temperature: float = 0.05
+    """Cosines are divided by it in the loss."""
+    corrected_loss: bool = True
+    """Subtract log q, so that popular items, the most frequent negatives, are not scored lower."""
+    mask_accidental_hits: bool = False
+    """Other rows of a batch with a row's own item are not its negatives."""
+    selection: str = "loss_corrected"
+    """Metric of validation by which the best epoch is chosen: loss_corrected (that of training),
+    loss (of raw cosines, as published), or one of the ranking, such as recall50 or ndcg50."""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dimension", "output_dimension"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        self.task()
+
+    def task(self) -> Task:
+        """The task with these settings.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        loss = SampledSoftmax(
+            temperature=self.temperature,
+            corrected=self.corrected_loss,
+            mask_accidental_hits=self.mask_accidental_hits,
+        )
+        return retrieval_task(loss, self.selection)

@@ -1,0 +1,115 @@
+"""The corrected softmax over a batch, by hand, and which way it corrects."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dnas.errors import ConfigError, DataError
+from dnas.training.sampled_softmax import SampledSoftmax
+
+
+def labels(items: list[int], q: list[float], rewards: list[float] | None = None) -> torch.Tensor:
+    rewards = rewards or [1.0] * len(items)
+    columns = [items, [math.log(p) for p in q], rewards]
+    return torch.tensor(columns, dtype=torch.float64).T
+
+
+def vectors(users: list[list[float]], items: list[list[float]]) -> torch.Tensor:
+    return torch.tensor(users + items, dtype=torch.float64)
+
+
+#: Cosines [[1, 0], [0.6, 0.8]].
+OUTPUTS = vectors([[1.0, 0.0], [0.6, 0.8]], [[1.0, 0.0], [0.0, 1.0]])
+
+
+def test_by_hand() -> None:
+    loss = SampledSoftmax(temperature=0.5)(OUTPUTS, labels([1, 2], [0.5, 0.25]))
+    # Logits: cosines / 0.5 - log q, that is [2 + ln 2, ln 4] and [1.2 + ln 2, 1.6 + ln 4].
+    first = -math.log(2 * math.exp(2.0) / (2 * math.exp(2.0) + 4 * math.exp(0.0)))
+    second = -math.log(4 * math.exp(1.6) / (2 * math.exp(1.2) + 4 * math.exp(1.6)))
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-12)
+
+
+def test_without_temperature_and_correction() -> None:
+    loss = SampledSoftmax(temperature=1.0, corrected=False)(OUTPUTS, labels([1, 2], [0.5, 0.1]))
+    first, second = math.log(1 + math.exp(-1.0)), math.log(1 + math.exp(-0.2))
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-12)
+
+
+def test_rewards_weigh_rows_and_not_their_negatives() -> None:
+    loss = SampledSoftmax(temperature=1.0, corrected=False)
+    only_first = loss(OUTPUTS, labels([1, 2], [0.5, 0.5], [3.0, 0.0]))
+    assert only_first.item() == pytest.approx(3.0 * math.log(1 + math.exp(-1.0)) / 2, rel=1e-12)
+
+
+def test_accidental_hits_are_negatives_unless_masked() -> None:
+    users, items = [[1.0, 0.0]] * 3, [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    twice = labels([7, 7, 9], [1.0, 1.0, 1.0])
+    kept = SampledSoftmax(temperature=1.0)(vectors(users, items), twice)
+    masked = SampledSoftmax(temperature=1.0, mask_accidental_hits=True)(
+        vectors(users, items), twice
+    )
+    e = math.e
+    assert kept.item() == pytest.approx((2 * math.log((2 * e + 1) / e) + math.log(2 * e + 1)) / 3)
+    assert masked.item() == pytest.approx((2 * math.log((e + 1) / e) + math.log(2 * e + 1)) / 3)
+
+
+def test_the_logit_of_a_popular_item_is_corrected_downwards() -> None:
+    # All cosines equal: the share of an item in the softmax is 1 / q, so a popular negative is
+    # pushed away less than a rare one.
+    outputs = vectors([[1.0, 0.0]] * 3, [[0.5, 0.0]] * 3).requires_grad_()
+    loss = SampledSoftmax(temperature=1.0)
+    loss(outputs, labels([1, 2, 3], [0.1, 0.6, 0.2])).backward()
+    assert outputs.grad is not None
+    pushes = outputs.grad[3:, 0].tolist()  # of items; positive: away from the users
+    shares = [1 / 0.1, 1 / 0.6, 1 / 0.2]
+    for push, share in zip(pushes, shares, strict=True):
+        # Three rows give the item its share of the softmax, one takes 1 for its own.
+        assert push == pytest.approx((3 * share / sum(shares) - 1) / 3, rel=1e-9)
+    assert pushes[1] < pushes[2] < pushes[0]
+
+
+def learned(loss: SampledSoftmax) -> float:
+    """Score of a popular item minus that of a rare one, where users do not matter."""
+    generator = torch.Generator().manual_seed(0)
+    q = torch.tensor([0.8, 0.2], dtype=torch.float64)
+    scores = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    for _ in range(300):
+        drawn = torch.multinomial(q, 256, replacement=True, generator=generator)
+        items = torch.stack([scores[drawn], torch.zeros(256)], dim=1)
+        users = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(256, 2)
+        made = torch.stack([drawn + 1.0, q[drawn].log(), torch.ones(256)], dim=1)
+        (gradient,) = torch.autograd.grad(loss(torch.cat((users, items)), made), scores)
+        with torch.no_grad():
+            scores -= 1.0 * gradient
+    popular, rare = scores.tolist()
+    return popular - rare
+
+
+def test_what_is_learned_is_the_softmax_over_all_items() -> None:
+    # Chosen 4 times as often: its score is larger by ln 4. Uncorrected, its popularity is lost.
+    assert learned(SampledSoftmax(temperature=1.0)) == pytest.approx(math.log(4.0), abs=0.1)
+    assert learned(SampledSoftmax(temperature=1.0, corrected=False)) == pytest.approx(0.0, abs=0.1)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradient(masked: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    outputs = torch.randn(10, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    made = labels([1, 2, 2, 4, 1], [0.1, 0.2, 0.3, 0.9, 0.4], [1.0, 2.0, 0.5, 1.0, 1.0])
+    loss = SampledSoftmax(temperature=0.3, mask_accidental_hits=masked)
+    assert torch.autograd.gradcheck(lambda x: loss(x, made), (outputs,))
+
+
+def test_float32_vectors_give_a_float32_loss() -> None:
+    assert SampledSoftmax()(OUTPUTS.float(), labels([1, 2], [0.5, 0.25])).dtype == torch.float32
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ConfigError, match="--temperature must be positive, but got 0"):
+        SampledSoftmax(temperature=0.0)
+    with pytest.raises(DataError, match=r"outputs \(4, 2\) with labels \(3, 3\)"):
+        SampledSoftmax()(OUTPUTS, labels([1, 2, 3], [0.5, 0.5, 0.5]))
