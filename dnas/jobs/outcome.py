@@ -65,6 +65,10 @@ class Outcome:
                 lines.append(
                     f"  ... and {len(self.failures) - _MOST_SHOWN} more, each with its log"
                 )
+            lines += [
+                "The same command does not try them again. Once the cause is mended:",
+                f"  dnas retry {self.run} --failed   and then the same command",
+            ]
         return "\n".join(lines) + "\n"
 
 
