@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -40,3 +44,16 @@ def test_what_differs_is_named(broken, message):
 
 def test_what_has_no_name_is_not_checked():
     check_other_process(lambda: InTheOrderOfASet(), make_batch)
+
+
+@pytest.mark.parametrize("guard", ["if __name__ == '__main__': ", ""], ids=["guarded", "unguarded"])
+def test_a_script_may_check_what_it_defines(tmp_path, guard):
+    (tmp_path / "script.py").write_text(
+        "from dnas.testing.contracts.elsewhere import check_other_process\n"
+        "from tests.testing import gated\n\n\n"
+        "class Mine(gated.Gated):\n    pass\n\n\n"
+        "def rows(count):\n    return gated.make_batch(count)\n\n\n"
+        f"{guard}check_other_process(Mine, rows)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, tmp_path / "script.py"], env=environment, check=True)
