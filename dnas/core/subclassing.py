@@ -17,11 +17,17 @@ _KEYWORDS = {
 
 
 def check_keywords(cls: type) -> None:
-    """Refuse a ``forward`` or ``build`` that cannot be called as it will be.
+    """Refuse a ``forward`` or ``build`` that cannot be called as it will be, and a cost method of
+    its own that nobody would ask.
 
     Raises:
-        ArchitectureError: A keyword is missing.
+        ArchitectureError: A keyword is missing, or ``expected_cost`` is overridden.
     """
+    if "expected_cost" in cls.__dict__:
+        raise ArchitectureError(
+            f"{cls.__name__} overrides expected_cost, which adds measured costs and is asked of "
+            "the outermost supernet alone; override cost_terms, with the same argument and result"
+        )
     for method, (keyword, instead) in _KEYWORDS.items():
         function = cls.__dict__.get(method)
         if inspect.isfunction(function) and not _takes(function, keyword):

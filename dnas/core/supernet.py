@@ -28,18 +28,18 @@ from dnas.core.architecture import Architecture, Option
 from dnas.core.choice import Choice
 from dnas.core.cost_terms import (
     CostTables,
+    OperatorTables,
     OptionCosts,
     OptionOperators,
     fixed_counts,
     known_choice,
-    option_counts,
 )
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.core.operator import Operator, OperatorCounts, Pricing, joined
 from dnas.core.picture import Picture
 from dnas.core.sample import Sample
 from dnas.core.subclassing import check_keywords, without_init
-from dnas.errors import ArchitectureError, CostError
+from dnas.errors import ArchitectureError, CostError, NoExpectationError
 
 
 class SuperNet(nn.Module, ABC):
@@ -134,7 +134,7 @@ class SuperNet(nn.Module, ABC):
         """
         reference = _reference(sample)
         nested = [child.operator_terms(sample) for child in self.nested()]
-        options = option_counts(self.choices, sample, self.option_operators())
+        options = self._operator_tables.counts(self.choices, sample, self.option_operators())
         fixed = fixed_counts(self.fixed_operators(), reference)
         return joined([*nested, *options, fixed], reference)
 
@@ -315,11 +315,15 @@ class SuperNet(nn.Module, ABC):
     def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
         """Costs by name, each ``(B,)`` (``(1,)`` for a shared sample), differentiable (equation 4).
 
-        Those of ``cost_terms``, and those that operators were priced for with ``price``.
+        Those of ``cost_terms``, and those that operators were priced for with ``price``: these
+        are left out where they are known of single architectures only and ``sample`` is a soft one.
         """
         costs = self.cost_terms(sample)
         if self._pricings:
-            counts = self.operator_terms(sample)
+            try:
+                counts = self.operator_terms(sample)
+            except NoExpectationError:
+                return costs
             for pricing in self._pricings.values():
                 costs[pricing.name] = pricing(counts)
         return costs
@@ -354,9 +358,10 @@ class SuperNet(nn.Module, ABC):
         Raises:
             CostError: There is no price for an operator, or nobody said what this supernet runs.
         """
+        pricing = Pricing(cost, prices)
         for operator in self.operators():
-            prices(operator)
-        self._pricings[cost] = Pricing(cost, prices)
+            pricing.of(operator)
+        self._pricings[cost] = pricing
 
     def cost(self, architecture: Mapping[str, Option]) -> dict[str, float]:
         """Exact costs of one architecture: ``expected_cost`` at its one-hot sample, in float64."""
@@ -399,6 +404,11 @@ class SuperNet(nn.Module, ABC):
     @property
     def _tables(self) -> CostTables:
         found: CostTables = self.__dict__.setdefault("_cost_tables", CostTables())
+        return found
+
+    @property
+    def _operator_tables(self) -> OperatorTables:
+        found: OperatorTables = self.__dict__.setdefault("_operators", OperatorTables())
         return found
 
     def _complete(self, architecture: Mapping[str, Option]) -> tuple[Architecture, Architecture]:

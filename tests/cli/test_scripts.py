@@ -35,7 +35,7 @@ def test_print_config_round_trips(scripts, tmp_path, capsys):
     first = capsys.readouterr().out
     printed = json.loads(first)
     assert (printed["temp_decay"], printed["cardinality_options"]) == (0.3, ["1.0", "0.5"])
-    assert printed["cost"] == "embedding_rows"
+    assert (printed["cost"], printed["cost_target"]) == (None, [])
     assert not {"config", "print_config"} & set(printed)
     assert not (tmp_path / "s").exists()  # nothing was done
     path = tmp_path / "c.json"
@@ -44,6 +44,16 @@ def test_print_config_round_trips(scripts, tmp_path, capsys):
     assert capsys.readouterr().out == first
     assert search.main(["--config", str(path), "--temp_decay=0.4", "--print_config"]) == 0
     assert json.loads(capsys.readouterr().out) == {**printed, "temp_decay": 0.4}
+
+
+def test_targets_on_the_command_line_win_over_a_printed_config(scripts, tmp_path, capsys):
+    assert search.main([*scripts.search_flags("--cost_target=30"), "--print_config"]) == 0
+    first = capsys.readouterr().out
+    assert json.loads(first)["cost_target"] == ["embedding_rows=30.0"]
+    path = tmp_path / "c.json"
+    path.write_text(first)
+    assert search.main([f"--config={path}", "--cost_target=params=100", "--print_config"]) == 0
+    assert json.loads(capsys.readouterr().out)["cost_target"] == ["params=100.0"]
 
 
 def test_toml_configs(scripts, tmp_path, capsys):
