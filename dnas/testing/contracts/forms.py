@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core import Architecture, SuperNet
+from dnas.core.subclassing import checked_form
 from dnas.testing.contracts.given import MakeBatch, MakeSuperNet, inputs_of, perturbed
+from dnas.testing.contracts.making import built
 from dnas.testing.contracts.walking import covering, full_decisions, weights_of
 
 _DRAWS = 12
@@ -35,7 +37,7 @@ def check_forms(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
 
 
 def _check_trim(net: SuperNet, inputs: tuple[Any, ...], decisions: dict[str, Any]) -> None:
-    trimmed = net.trim(Architecture(decisions))
+    trimmed = checked_form(net, "trim", net.trim(Architecture(decisions)))
     dropped = sorted(set(decisions) - set(trimmed))
     changed = sorted(key for key in trimmed if trimmed[key] != decisions.get(key))
     assert not changed, (
@@ -57,7 +59,7 @@ def _check_trim(net: SuperNet, inputs: tuple[Any, ...], decisions: dict[str, Any
 
 
 def _check_canonical(net: SuperNet, inputs: tuple[Any, ...], architecture: Architecture) -> None:
-    canonical = net.canonical(architecture)
+    canonical = checked_form(net, "canonical", net.canonical(architecture))
     assert net.canonical(canonical) == canonical, (
         f"contract 6: canonical is not idempotent at {architecture}"
     )
@@ -68,7 +70,7 @@ def _check_canonical(net: SuperNet, inputs: tuple[Any, ...], architecture: Archi
         f"contract 6: the canonical form {canonical} of {architecture} costs something else, so it "
         f"is another network: {costs[1]} and {costs[0]}"
     )
-    models = [net.build(form).eval() for form in (architecture, canonical)]
+    models = [built(net, form).eval() for form in (architecture, canonical)]
     shapes = [Counter(tuple(p.shape) for p in model.parameters()) for model in models]
     assert shapes[0] == shapes[1], (
         f"contract 6: the canonical form {canonical} of {architecture} has parameters of other "
