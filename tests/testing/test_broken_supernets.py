@@ -440,6 +440,11 @@ class CostsAreFloats(Gated):
         return {name: float(cost.sum()) for name, cost in super().cost_terms(sample).items()}
 
 
+class CostIsNaN(Gated):
+    def option_costs(self):
+        return {**super().option_costs(), "steps": {"gate": [[0, float("nan")]]}}
+
+
 class CostsOfNone(Gated):
     def cost_terms(self, sample):
         super().cost_terms(sample)
@@ -455,6 +460,7 @@ CASES = {
     TrimGivesNothing: "TrimGivesNothing.trim gives a NoneType.*a return is missing",
     CanonicalGivesADict: "CanonicalGivesADict.canonical gives a dict, not an Architecture",
     CostsAreFloats: "CostsAreFloats.cost_terms gives params as a float; give a tensor",
+    CostIsNaN: r"the costs of .* are not finite: \{'steps': nan\}",
     CostsOfNone: "CostsOfNone.cost_terms gives a NoneType; .*a return is missing",
     ThetaAmongTheWeights: "theta is among the weights",
     ThetaOfItsOwn: "parameter theta_second looks like theta",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -52,6 +53,11 @@ def _check_trim(net: SuperNet, inputs: tuple[Any, ...], decisions: dict[str, Any
         "them; drop only decisions without an effect"
     )
     costs = net.cost(decisions), net.cost(trimmed)
+    unfit = {name: value for name, value in costs[0].items() if not math.isfinite(value)}
+    assert not unfit, (
+        f"contract 2: the costs of {decisions} are not finite: {unfit}; look for NaN or infinity "
+        "in option_costs, fixed_costs or cost_terms"
+    )
     assert costs[0] == costs[1], (
         f"contract 6: trim drops {dropped[:5]} of {decisions}, but a cost depends on them: "
         f"{costs[0]} and {costs[1]}"
