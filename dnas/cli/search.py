@@ -189,13 +189,13 @@ class AlgorithmFlags:
     """dnas: by gradients; evolution, random_search: among the paths of a one-shot supernet."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "train_dnas.py") -> int:
     """Entry of ``train_dnas.py`` and ``dnas search``."""
-    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv, program))
 
 
-def _main(argv: Sequence[str]) -> int:
-    space, parsed = parse_search(argv)
+def _main(argv: Sequence[str], program: str) -> int:
+    space, parsed = parse_search(argv, program)
     if parsed.about.print_config:
         print_config(parsed)
         return 0
@@ -203,7 +203,7 @@ def _main(argv: Sequence[str]) -> int:
     return run_job(parsed.job, SUPERNET, flat(parsed), partial(run, space, parsed))
 
 
-def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
+def parse_search(argv: Sequence[str], program: str = "train_dnas.py") -> tuple[SearchSpace, Any]:
     """Space and flags that a command line means.
 
     Raises:
@@ -220,7 +220,7 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
     space, parsed = parse_space_flags(
         argv,
         groups,
-        program="train_dnas.py",
+        program=program,
         description="Search: train a supernet and sample architectures from it.",
         file_values=file_values,
     )

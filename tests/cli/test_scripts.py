@@ -414,6 +414,30 @@ def test_the_console_script_calls_the_scripts(scripts, capsys):
     assert console.main(["status", "/no/such/run"]) == 2
 
 
+@pytest.mark.parametrize("command", console.COMMANDS)
+def test_help_names_the_program_as_it_was_called(command, capsys):
+    with pytest.raises(SystemExit) as error:
+        console.main([command, "--help"])
+    assert error.value.code == 0
+    assert f"usage: dnas {command} " in capsys.readouterr().out
+
+
+def test_scripts_keep_their_names(capsys):
+    with pytest.raises(SystemExit):
+        search.main(["--help"])
+    assert "usage: train_dnas.py " in capsys.readouterr().out
+    assert "(train_dnas.py)" in console.usage()
+
+
+def test_errors_in_flags_name_the_program_as_it_was_called(capsys):
+    with pytest.raises(SystemExit) as error:
+        console.main(["search", "--search_space=emb_card", "--no_such_flag=1"])
+    assert error.value.code == 2
+    told = capsys.readouterr().err
+    assert "dnas search --help" in told
+    assert "train_dnas.py" not in told
+
+
 def test_help_of_the_console_script_needs_no_torch():
     code = (
         "import sys; from dnas.cli.main import main; main(['--help']); "
