@@ -20,7 +20,7 @@ from torch import nn
 from dnas.core import Choice, SuperNet
 from dnas.costs import BudgetPenalty, LinearPenalty, NoPenalty
 from dnas.data import TensorBatch
-from dnas.errors import ConfigError, DivergenceError
+from dnas.errors import ConfigError, DataError, DivergenceError
 from dnas.metrics import BinaryMetrics
 from dnas.strategies.search_manager import SearchManager
 from tests.toys import (
@@ -391,6 +391,16 @@ def test_another_seed_is_another_search():
 
 
 # -------------------------------------------------------------------------------- validation
+
+
+def test_a_metric_that_is_nan_is_refused_with_its_name():
+    class Undefined(BinaryMetrics):
+        def compute(self):
+            return {**super().compute(), "lift": math.nan}
+
+    manager = click_manager(valid_dataloader=click_batches(3, seed=8), make_metrics=Undefined)
+    with pytest.raises(DataError, match="metric 'lift' of the validation part is nan"):
+        manager.train_dnas()
 
 
 def test_validation_after_every_phase_is_in_eval_mode_and_changes_nothing():
