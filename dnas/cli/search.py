@@ -33,6 +33,7 @@ from dnas.spaces import LATENCY, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
+from dnas.training.judging import check_task
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
@@ -328,6 +329,14 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
             **of_job,
         },
         world=world,
+    )
+    check_task(
+        task,
+        super_net,
+        lambda batch: super_net(*batch.inputs, sample=super_net.hard_sample(most_likely=True)),
+        manager.valid_loader
+        or evaluation_loader(data, "validation", flags.eval_batch_size, device),
+        device,
     )
     result = manager.train_dnas()
     if not world.is_main:

@@ -45,6 +45,7 @@ from dnas.spaces import (
     supernet_of,
 )
 from dnas.training.graphs import StepMode
+from dnas.training.judging import check_task
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
@@ -230,6 +231,7 @@ def run_training(
         },
         world=world,
     )
+    check_task(task, model, lambda batch: model(*batch.inputs), trainer.valid_loader, device)
     result = trainer.train()
     costs = {**record.costs, "params": float(count_params(model))}
     measured = {}

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from dnas.cli.job import JobFlags
 from dnas.core import ArchitectureRecord
 from dnas.data import PreparedData
 from dnas.errors import ConfigError
+from dnas.spaces import find_space
 from dnas.strategies.search_manager import SearchManager
+from dnas.training.task import CLICKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -445,3 +448,20 @@ def test_help_of_the_console_script_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done
+
+
+@pytest.mark.parametrize("flag", ["--validate", "--no-validate"])
+def test_a_misspelt_selection_ends_a_search_before_it_begins(
+    scripts, tmp_path, monkeypatch, capsys, flag
+):
+    monkeypatch.setattr(type(find_space("emb_card")), "task", replace(CLICKS, selection="AUC"))
+    assert scripts.search(flag) == 2
+    assert "selection 'AUC' is no metric; compute() gives logloss, auc" in capsys.readouterr().err
+    assert not (tmp_path / "s" / "metrics.jsonl").exists()
+
+
+def test_a_misspelt_selection_ends_a_training_before_it_begins(searched, monkeypatch, capsys):
+    monkeypatch.setattr(type(find_space("emb_card")), "task", replace(CLICKS, selection="AUC"))
+    assert searched.train(name="misspelt") == 2
+    assert "selection 'AUC' is no metric; compute() gives logloss, auc" in capsys.readouterr().err
+    assert not (searched.folder / "misspelt" / "metrics.jsonl").exists()
