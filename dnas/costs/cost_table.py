@@ -20,7 +20,7 @@ from dnas.core import Operator
 from dnas.costs.conditions import Conditions
 from dnas.costs.interpolation import LEAST_POINTS, Law, fit_law
 from dnas.costs.kinds import completed, find_kind
-from dnas.costs.measuring import Measurement
+from dnas.costs.measuring import Measurement, Turn
 from dnas.costs.work import count_work
 from dnas.errors import CostError, DnasError
 from dnas.files import read_json, write_json
@@ -82,7 +82,13 @@ class CostTable:
         return self._entries
 
     def add(self, operator: Operator, measurement: Measurement) -> None:
-        """Enter a measurement, in place of an earlier one of the same operator."""
+        """Enter a measurement, in place of an earlier one of the same operator.
+
+        One of more rounds than the new one stays.
+        """
+        known = self._entries.get(completed(operator))
+        if known is not None and known.rounds > measurement.rounds:
+            return
         self._entries[completed(operator)] = measurement
         self._laws.clear()
         self._prices.clear()
@@ -94,6 +100,11 @@ class CostTable:
             for operator in dict.fromkeys(map(completed, operators))
             if operator not in self._entries or self._entries[operator].rounds < rounds
         ]
+
+    def turns_kept(self, operator: Operator) -> tuple[Turn, ...]:
+        """The turns that ``operator`` had, to which more can be added; none if it is not there."""
+        found = self._entries.get(completed(operator))
+        return found.turns if found else ()
 
     # ---------------------------------------------------------------- prices
 
@@ -216,6 +227,7 @@ class CostTable:
                     "spread": found.spread_us,
                     "repeats": found.repeats,
                     "rounds": found.rounds,
+                    **_turns_json(found.turns),
                 }
                 for operator, found in sorted(self._entries.items())
             ],
@@ -326,7 +338,29 @@ def _measurement(row: Mapping[str, Any], place: str) -> Measurement:
             )
     if row["median"] == 0:
         raise CostError(f"{place}.median: 0 us: no operator is free")
-    return Measurement(float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"])
+    turns = _turns(row, place)
+    return Measurement(
+        float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"], turns
+    )
+
+
+def _turns_json(turns: Sequence[Turn]) -> dict[str, Any]:
+    """``turns`` of an entry: median, spread and calls of each; nothing where none were kept."""
+    return {"turns": [[t.median_us, t.spread_us, t.calls] for t in turns]} if turns else {}
+
+
+def _turns(row: Mapping[str, Any], place: str) -> tuple[Turn, ...]:
+    found = row.get("turns", [])
+    if not isinstance(found, list) or (found and len(found) != row["rounds"]):
+        raise CostError(f"{place}.turns: expected a list of {row['rounds']} (rounds)")
+    for number, turn in enumerate(found):
+        fine = isinstance(turn, list) and len(turn) == 3 and all(map(_is_number, turn))
+        if not fine or turn[0] <= 0 or turn[1] < 0 or turn[2] < 1 or not isinstance(turn[2], int):
+            raise CostError(
+                f"{place}.turns[{number}]: {turn!r} is not [median, spread, calls], the median "
+                "positive"
+            )
+    return tuple(Turn(float(median), float(spread), calls) for median, spread, calls in found)
 
 
 def _is_number(value: Any) -> bool:
