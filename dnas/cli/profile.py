@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 
-import dnas.models  # noqa: F401  (registers the kinds of its layers)
 from dnas.cli.architectures import different_networks
 from dnas.cli.flags import ConfigFlags, early_value, print_config, read_config_file
 from dnas.cli.job import set_up_logging

@@ -108,7 +108,7 @@ def measure_into(
     """
     begun = time.perf_counter(), time.process_time()
     turns = {o: list(table.turns_kept(o)) for o in map(completed, operators)}
-    lacked = {operator: effort.rounds - len(kept) for operator, kept in turns.items()}
+    lacked = {operator: max(effort.rounds - len(kept), 0) for operator, kept in turns.items()}
 
     def enter() -> None:
         for operator, taken in turns.items():

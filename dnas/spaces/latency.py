@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dnas.models  # noqa: F401  (registers the kinds of its operators)
 from dnas.core import Architecture, Operator, SuperNet
 from dnas.costs import CostTable, Price, Whole
 from dnas.spaces.base import SearchSpace
