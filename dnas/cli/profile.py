@@ -140,6 +140,7 @@ def _profile(
         len(models.cases),
         flags.min_seconds * (len(missing) + len(models.cases) - sum(kept) / flags.rounds),
     )
+    table.rounds = flags.rounds
     try:
         share = measure_into(
             table,

@@ -54,6 +54,7 @@ class CostTable:
         entries: Operator -> measurement.
         date: Of the latest measurement, ISO 8601.
         check: What whole models took against the sum of their operators, if that was measured.
+        rounds: That were last asked for; 0 if that is not known.
         source: File name for errors.
     """
 
@@ -64,11 +65,13 @@ class CostTable:
         *,
         date: str = "",
         check: Mapping[str, Any] | None = None,
+        rounds: int = 0,
         source: str = "the cost table",
     ) -> None:
         self.conditions = conditions
         self.date = date
         self.check = check
+        self.rounds = rounds
         self.source = source
         self._entries = {completed(operator): found for operator, found in (entries or {}).items()}
         self._prices: dict[Operator, Price] = {}
@@ -105,6 +108,18 @@ class CostTable:
         """The turns that ``operator`` had, to which more can be added; none if it is not there."""
         found = self._entries.get(completed(operator))
         return found.turns if found else ()
+
+    def doubts(self) -> list[str]:
+        """What was left unfinished when it was measured, to read; empty if nothing was."""
+        found = []
+        if few := self.missing(list(self._entries), self.rounds):
+            found.append(
+                f"{len(few)} of {len(self._entries)} operators have fewer than the {self.rounds} "
+                f"rounds that were asked for, {few[0]} has {self._entries[few[0]].rounds}"
+            )
+        if self.check is None:
+            found.append("no whole models were measured beside them (--check)")
+        return found
 
     # ---------------------------------------------------------------- prices
 
@@ -219,6 +234,7 @@ class CostTable:
             "unit": UNIT,
             "conditions": self.conditions.to_json(),
             "date": self.date,
+            "rounds": self.rounds,
             "entries": [
                 {
                     "kind": operator.kind,
@@ -270,6 +286,9 @@ class CostTable:
             if operator in entries:
                 raise CostError(f"{place}: {operator} stands there twice; remove one of the two")
             entries[operator] = _measurement(row, place)
+        rounds = value.get("rounds", 0)
+        if not _is_number(rounds) or not isinstance(rounds, int) or rounds < 0:
+            raise CostError(f"{source}: rounds: {rounds!r} is not a whole number of 0 or more")
         check = value.get("check")
         if check is not None and not isinstance(check, Mapping):
             raise CostError(f"{source}: check: expected an object or null, but got {check!r}")
@@ -278,6 +297,7 @@ class CostTable:
             entries,
             date=str(value.get("date", "")),
             check=check,
+            rounds=rounds,
             source=source,
         )
 

@@ -152,6 +152,8 @@ def test_the_file(table, tmp_path):
         (lambda v: v["conditions"].update(rows="4"), r"conditions.rows: '4' is not a int"),
         (lambda v: v["conditions"].update(rows=0), r"--rows must be at least 1"),
         (lambda v: v["conditions"].update(gpu="x"), r"unknown fields \['gpu'\]"),
+        (lambda v: v.update(rounds=-1), "rounds: -1 is not a whole number of 0 or more"),
+        (lambda v: v.update(rounds="5"), "rounds: '5' is not a whole number"),
         (lambda v: v.update(check=3), "check: expected an object or null"),
     ],
 )
@@ -192,6 +194,19 @@ def test_turns_are_kept_and_rounds_are_never_fewer(table, tmp_path):
     assert again.price(operator).us == 12.0
     again.add(operator, took(99.0, rounds=2))
     assert again.price(operator).us == 99.0
+
+
+def test_what_was_left_unfinished(table, tmp_path):
+    table.check, table.rounds = {"points": []}, 3
+    assert table.doubts() == []
+    table.add(linear(3, 3), took(1.0, rounds=2))
+    table.save(tmp_path / "t.json")
+    again = CostTable.load(tmp_path / "t.json")
+    (doubt,) = again.doubts()
+    assert "1 of 10 operators have fewer than the 3 rounds" in doubt
+    assert doubt.endswith("linear(inputs=3, outputs=3, relu=1) has 2")
+    again.check = None
+    assert again.doubts() == [doubt, "no whole models were measured beside them (--check)"]
 
 
 def test_other_conditions_are_refused(table, tmp_path):
