@@ -106,10 +106,10 @@ def test_totals(table):
 
 def test_the_file(table, tmp_path):
     path = tmp_path / "t.json"
-    table.check = {"architectures": 0, "points": []}
+    table.checks["0123"] = {"space": "toy", "points": []}
     table.save(path)
     value = json.loads(path.read_text())
-    assert value["format"] == "dnas.cost_table/1"
+    assert value["format"] == "dnas.cost_table/2"
     assert value["unit"] == "us"
     assert value["entries"][0] == {
         "kind": "linear",
@@ -128,7 +128,7 @@ def test_the_file(table, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(format="dnas.cost_table/2"), r"format: 'dnas.cost_table/2', but this"),
+        (lambda v: v.update(format="dnas.cost_table/1"), r"'dnas.cost_table/1', but .* anew: dnas"),
         (lambda v: v.update(unit="ms"), "unit: 'ms'"),
         (lambda v: v.update(entries={}), "entries: expected a list"),
         (lambda v: v["entries"].append(v["entries"][0]), r"entries\[9\]: linear.* stands there tw"),
@@ -145,7 +145,13 @@ def test_the_file(table, tmp_path):
         (lambda v: v["conditions"].update(rows="4"), r"conditions.rows: '4' is not a int"),
         (lambda v: v["conditions"].update(rows=0), r"--rows must be at least 1"),
         (lambda v: v["conditions"].update(gpu="x"), r"unknown fields \['gpu'\]"),
-        (lambda v: v.update(check=3), "check: expected an object or null"),
+        (lambda v: v.update(checks=3), "checks: expected an object"),
+        (lambda v: v.update(checks={"a": 3}), "checks.a: expected an object, but got 3"),
+        (lambda v: v.update(checks={"a": {}}), r"checks.a.points: expected a list, but got None"),
+        (
+            lambda v: v.update(checks={"a": {"points": [{"architecture": "x"}]}}),
+            r"checks.a.points\[0\].rounds: None: int expected",
+        ),
     ],
 )
 def test_damaged_files_are_named(table, tmp_path, change, message):
