@@ -7,9 +7,17 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dnas.core import Operator
-from dnas.costs import CostTable, Measurement, Price, open_table, register_operator
+from dnas.costs import (
+    CostTable,
+    Measurement,
+    OperatorKind,
+    Price,
+    open_table,
+    register_operator,
+)
 from dnas.costs.spreading import spread_out
 from dnas.costs.work import count_work
 from dnas.errors import CostError
@@ -88,6 +96,26 @@ def test_what_cannot_be_interpolated_is_refused(table):
         table.price(op("rigid", a=1))
     with pytest.raises(CostError, match="needs the size 'outputs'"):
         table.price(op("linear", inputs=32))
+
+
+def test_how_many_it_takes_is_said_for_the_kind():
+    class Unwilling(torch.nn.Module):
+        def forward(self, x):
+            raise NotImplementedError  # on the meta device: its work is not known
+
+    names = ("a", "b", "c", "d")
+    register_operator(
+        OperatorKind(
+            "four",
+            make=lambda a, b, c, d: Unwilling(),
+            inputs=lambda rows, generator, *, a, b, c, d: (torch.zeros(rows, a),),
+            interpolated=names,
+        )
+    )
+    measured = {op("four", a=1 + i, b=1, c=1, d=1): took(1.0) for i in range(6)}
+    table = CostTable(CONDITIONS, measured)
+    with pytest.raises(CostError, match=r"6 measured ones .* are too few .* takes 7 or more"):
+        table.price(op("four", a=2, b=1, c=1, d=3))
 
 
 def test_an_unknown_kind_that_was_measured_has_its_price():
