@@ -25,6 +25,7 @@ from dnas.costs import (
     space_key,
     whole_models,
 )
+from dnas.costs.kinds import completed
 from dnas.costs.measuring import (
     Prepare,
     Turn,
@@ -131,10 +132,11 @@ def measure_into(
     """Measure operators and models in the same rounds.
 
     What is there when it ends, for whatever reason, is entered in ``table``: all of a round's
-    turns after it, and those of the last one too when it is interrupted.
+    turns after it, and those of the last one too when it is interrupted. Turns that the table kept
+    of an operator count; it gets those that it lacks.
 
     Args:
-        table: Where the operators' measurements go, in place of what is there.
+        table: Where the operators' measurements go.
         operators: What to measure.
         models: What else to measure; its ``turns`` grow.
         effort: How long.
@@ -146,11 +148,13 @@ def measure_into(
         Seconds of this process on processors, see ``ProcessorShare.so_far``.
     """
     begun = ProcessorShare()
-    turns: dict[Operator, list[Turn]] = defaultdict(list)
+    turns = {o: list(table.turns_kept(o)) for o in map(completed, operators)}
+    lacked = {operator: max(effort.rounds - len(kept), 0) for operator, kept in turns.items()}
 
     def enter() -> None:
         for operator, taken in turns.items():
-            table.add(operator, Measurement.of(taken))
+            if taken:
+                table.add(operator, Measurement.of(taken))
         table.date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     part: dict[str, Any] = {
@@ -158,13 +162,13 @@ def measure_into(
         "min_seconds": effort.min_seconds / effort.rounds,
         "clock": clock or table.conditions.timer(),
     }
-    total = effort.rounds * (len(operators) + len(models.cases))
+    total = sum(lacked.values()) + effort.rounds * len(models.cases)
     with Progress("profile", total) as progress:
         try:
             for number in range(effort.rounds):
-                if operators:
+                if lacking := [o for o, lacks in lacked.items() if number < lacks]:
                     for operator, turn in measure_operators(
-                        operators, table.conditions, seed=seed, **part
+                        lacking, table.conditions, seed=seed, **part
                     ):
                         turns[operator].append(turn)
                         progress.done += 1

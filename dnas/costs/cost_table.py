@@ -20,7 +20,7 @@ from dnas.core import Operator
 from dnas.costs.conditions import Conditions
 from dnas.costs.interpolation import LEAST_POINTS, Law, fit_law, least_points
 from dnas.costs.kinds import completed, find_kind
-from dnas.costs.measuring import Measurement
+from dnas.costs.measuring import Measurement, Turn
 from dnas.costs.work import count_work
 from dnas.errors import CostError, DnasError
 from dnas.files import read_json, write_json
@@ -55,6 +55,7 @@ class CostTable:
         date: Of the latest measurement, ISO 8601.
         checks: By space (:func:`dnas.costs.whole.space_key`), whole models that were measured
             beside the operators; :mod:`dnas.costs.whole` reads and writes them.
+        rounds: That were last asked for; 0 if that is not known.
         source: File name for errors.
     """
 
@@ -65,11 +66,13 @@ class CostTable:
         *,
         date: str = "",
         checks: Mapping[str, Mapping[str, Any]] | None = None,
+        rounds: int = 0,
         source: str = "the cost table",
     ) -> None:
         self.conditions = conditions
         self.date = date
         self.checks: dict[str, Mapping[str, Any]] = dict(checks or {})
+        self.rounds = rounds
         self.source = source
         self._entries = {completed(operator): found for operator, found in (entries or {}).items()}
         self._prices: dict[Operator, Price] = {}
@@ -83,7 +86,13 @@ class CostTable:
         return self._entries
 
     def add(self, operator: Operator, measurement: Measurement) -> None:
-        """Enter a measurement, in place of an earlier one of the same operator."""
+        """Enter a measurement, in place of an earlier one of the same operator.
+
+        One of more rounds than the new one stays.
+        """
+        known = self._entries.get(completed(operator))
+        if known is not None and known.rounds > measurement.rounds:
+            return
         self._entries[completed(operator)] = measurement
         self._laws.clear()
         self._prices.clear()
@@ -95,6 +104,21 @@ class CostTable:
             for operator in dict.fromkeys(map(completed, operators))
             if operator not in self._entries or self._entries[operator].rounds < rounds
         ]
+
+    def turns_kept(self, operator: Operator) -> tuple[Turn, ...]:
+        """The turns that ``operator`` had, to which more can be added; none if it is not there."""
+        found = self._entries.get(completed(operator))
+        return found.turns if found else ()
+
+    def doubts(self, operators: Sequence[Operator]) -> list[str]:
+        """What was left unfinished when ``operators`` were measured, to read; empty if nothing."""
+        known = [o for o in dict.fromkeys(map(completed, operators)) if o in self._entries]
+        if few := self.missing(known, self.rounds):
+            return [
+                f"{len(few)} of {len(known)} operators have fewer than the {self.rounds} rounds "
+                f"that were asked for, {few[0]} has {self._entries[few[0]].rounds}"
+            ]
+        return []
 
     # ---------------------------------------------------------------- prices
 
@@ -215,6 +239,7 @@ class CostTable:
             "unit": UNIT,
             "conditions": self.conditions.to_json(),
             "date": self.date,
+            "rounds": self.rounds,
             "entries": [
                 {
                     "kind": operator.kind,
@@ -223,6 +248,7 @@ class CostTable:
                     "spread": found.spread_us,
                     "repeats": found.repeats,
                     "rounds": found.rounds,
+                    **_turns_json(found.turns),
                 }
                 for operator, found in sorted(self._entries.items())
             ],
@@ -268,6 +294,9 @@ class CostTable:
             if operator in entries:
                 raise CostError(f"{place}: {operator} stands there twice; remove one of the two")
             entries[operator] = _measurement(row, place)
+        rounds = value.get("rounds", 0)
+        if not _is_number(rounds) or not isinstance(rounds, int) or rounds < 0:
+            raise CostError(f"{source}: rounds: {rounds!r} is not a whole number of 0 or more")
         checks = value.get("checks", {})
         if not isinstance(checks, Mapping):
             raise CostError(f"{source}: checks: expected an object, but got {checks!r}")
@@ -280,6 +309,7 @@ class CostTable:
             entries,
             date=str(value.get("date", "")),
             checks=checks,
+            rounds=rounds,
             source=source,
         )
 
@@ -358,7 +388,29 @@ def _measurement(row: Mapping[str, Any], place: str) -> Measurement:
             )
     if row["median"] == 0:
         raise CostError(f"{place}.median: 0 us: no operator is free")
-    return Measurement(float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"])
+    turns = _turns(row, place)
+    return Measurement(
+        float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"], turns
+    )
+
+
+def _turns_json(turns: Sequence[Turn]) -> dict[str, Any]:
+    """``turns`` of an entry: median, spread and calls of each; nothing where none were kept."""
+    return {"turns": [[t.median_us, t.spread_us, t.calls] for t in turns]} if turns else {}
+
+
+def _turns(row: Mapping[str, Any], place: str) -> tuple[Turn, ...]:
+    found = row.get("turns", [])
+    if not isinstance(found, list) or (found and len(found) != row["rounds"]):
+        raise CostError(f"{place}.turns: expected a list of {row['rounds']} (rounds)")
+    for number, turn in enumerate(found):
+        fine = isinstance(turn, list) and len(turn) == 3 and all(map(_is_number, turn))
+        if not fine or turn[0] <= 0 or turn[1] < 0 or turn[2] < 1 or not isinstance(turn[2], int):
+            raise CostError(
+                f"{place}.turns[{number}]: {turn!r} is not [median, spread, calls], the median "
+                "positive"
+            )
+    return tuple(Turn(float(median), float(spread), calls) for median, spread, calls in found)
 
 
 def _is_number(value: Any) -> bool:

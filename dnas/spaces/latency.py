@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dnas.models  # noqa: F401  (registers the kinds of its operators)
 from dnas.core import Architecture, Operator, SuperNet
 from dnas.costs import CostTable, Price, Whole, space_key, whole_models
 from dnas.costs.whole import LEAST_MODELS
@@ -82,13 +81,17 @@ class LatencyTable:
         """
         key = space_key(super_net)
         whole = Whole.of(whole_models(self.table, key))
+        doubts = self.table.doubts(super_net.operators())
         if whole.models < LEAST_MODELS:
+            doubts.append(
+                f"{whole.models} whole models of this space were measured beside them (--check), "
+                f"with fewer than {LEAST_MODELS} latencies are plain sums of operators"
+            )
+        if doubts:
             logger.warning(
-                "%s has %d whole models of this space, %d are needed: latencies are sums of "
-                "operators, and models take longer; measure some: dnas profile ... --check",
+                "the cost table %s is not finished: %s; start the dnas profile that made it again",
                 self.table.source,
-                whole.models,
-                LEAST_MODELS,
+                "; ".join(doubts),
             )
         prices = [[str(operator), self._known(operator)] for operator in super_net.operators()]
         parts = [self.table.conditions.to_json(), prices, f"{whole.factor:.9g}"]

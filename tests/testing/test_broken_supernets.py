@@ -385,6 +385,11 @@ class TwoOfOneName(Gated):
         self.other = Choice("gate", {"third": (False, True)})
 
 
+class OperatorsOfNoKind(Gated):
+    def option_operators(self):
+        return {"gate": [[(Operator.of("nope", width=8),), ()]]}
+
+
 CASES = {
     ThetaAmongTheWeights: "theta is among the weights",
     ThetaOfItsOwn: "parameter theta_second looks like theta",
@@ -399,6 +404,7 @@ CASES = {
     HalfAnOperator: "runs 0.5 times",
     ForgetsAnOperator: "option_operators and fixed_operators forget one",
     OperatorsOfTheArchitecture: "are listed under one sample and not under another",
+    OperatorsOfNoKind: r"nope\(width=8\) is of the kind 'nope', .* call dnas.*register_op",
     OperatorsMultiplied: r"under a soft sample a\(\) is",
     StoredSample: "forward ignores the sample of",
     StoredInTraining: "in training mode StoredInTraining.kept keeps a sample",
