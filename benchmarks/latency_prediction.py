@@ -20,7 +20,14 @@ import torch
 from step_cases import SPACES, Shape, make_batches
 
 from dnas.cli.architectures import different_networks
-from dnas.cli.profiling import Effort, Models, check_table, check_text, measure_into
+from dnas.cli.profiling import (
+    Effort,
+    Models,
+    check_table,
+    check_text,
+    enter_measured,
+    measure_into,
+)
 from dnas.core import UniformPrior
 from dnas.costs import Conditions, CostTable
 from dnas.files import write_json
@@ -50,11 +57,13 @@ def measure(
             table,
         )
     share = measure_into(table, super_net.operators(), models, effort)
-    check = table.check = check_table(table, super_net, models)
+    enter_measured(table, name, super_net, models)
+    check = check_table(table, super_net)
     measured = [point["measured"] for point in check["points"]]
     counted = [super_net.cost(models.architectures[p["architecture"]]) for p in check["points"]]
     return {
         "table": table.to_json(),
+        "check": check,
         "processor_share": share,
         "counted": {
             cost: float(kendall_tau_b([costs[cost] for costs in counted], measured))
@@ -105,7 +114,7 @@ def main() -> None:
         sys.stdout.write(
             f"## {name}: {len(found['table']['entries'])} operators, "
             f"{100 * found['processor_share']:.0f} % of the time on a processor\n\n"
-            f"{check_text(found['table']['check'])}rank correlation of counted costs: {taus}\n\n"
+            f"{check_text(found['check'])}rank correlation of counted costs: {taus}\n\n"
         )
         sys.stdout.flush()
         if settings.json is not None:

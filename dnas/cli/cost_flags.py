@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from dnas.core import SuperNet
 from dnas.errors import ConfigError, CostError
-from dnas.spaces import LATENCY, LatencyTable
+from dnas.spaces import LATENCY, LatencyTable, SpaceLatency
 
 
 def named_amounts(flag: str, words: Sequence[str], usual: str) -> dict[str, float]:
@@ -48,7 +48,7 @@ def as_words(amounts: dict[str, float]) -> tuple[str, ...]:
 
 def with_latency(
     super_net: SuperNet, path: str | None, wanted: Iterable[str]
-) -> LatencyTable | None:
+) -> SpaceLatency | None:
     """Give the supernet the cost ``latency`` where ``--cost_table`` is given.
 
     Args:
@@ -67,8 +67,6 @@ def with_latency(
             )
         return None
     try:
-        table = LatencyTable.load(path)
-        table.attach(super_net)
+        return LatencyTable.load(path).attach(super_net)
     except CostError as error:
         raise ConfigError(f"--cost_table: {error}") from None
-    return table

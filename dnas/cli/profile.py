@@ -19,13 +19,15 @@ from dnas.cli.profiling import (
     Models,
     check_table,
     check_text,
+    enter_measured,
     input_batches,
     measure_into,
+    warn_if_busy,
 )
 from dnas.cli.run import guarded
 from dnas.cli.space_flags import parse_space_flags
 from dnas.core import Operator, SuperNet
-from dnas.costs import Conditions, CostTable, open_table
+from dnas.costs import Conditions, CostTable, open_table, save_shared, space_key, whole_models
 from dnas.costs.interpolation import Law
 from dnas.costs.spreading import spread_out
 from dnas.errors import ConfigError
@@ -35,8 +37,6 @@ from dnas.training.seeding import derive_seed, seed_everything
 
 logger = logging.getLogger(__name__)
 
-#: Least share of the time on a processor on a machine that is taken to be quiet.
-_QUIET_SHARE = 0.9
 #: Exit code of a program that the terminal interrupted.
 _EXIT_INTERRUPTED = 130
 
@@ -140,6 +140,17 @@ def _profile(
         len(models.cases),
         flags.min_seconds * (len(missing) + len(models.cases) - sum(kept) / flags.rounds),
     )
+    anew = flags.remeasure
+
+    def keep() -> None:
+        nonlocal anew
+        enter_measured(table, space.name, super_net, models)
+        if anew:
+            table.save(flags.output)
+        else:
+            save_shared(table, flags.output)
+        anew = False
+
     table.rounds = flags.rounds
     try:
         share = measure_into(
@@ -148,7 +159,7 @@ def _profile(
             models,
             Effort(rounds=flags.rounds, min_seconds=flags.min_seconds),
             seed=flags.seed,
-            after_round=lambda: table.save(flags.output),
+            after_round=keep,
         )
     except KeyboardInterrupt:
         left = len(table.missing(operators, flags.rounds))
@@ -157,16 +168,8 @@ def _profile(
             f"rounds that {left} operators lack of their {flags.rounds}\n"
         )
         return _EXIT_INTERRUPTED
-    if (flags.device, flags.clock) == ("cpu", "wall") and share < _QUIET_SHARE:
-        logger.warning(
-            "this process had a processor for %.0f %% of the time only: the machine was busy, and "
-            "what takes long looks slower than it is; measure anew when it is quiet, or "
-            "with --clock processor",
-            100 * share,
-        )
-    if models.cases:
-        table.check = check_table(table, super_net, models)
-        table.save(flags.output)
+    if missing or models.cases:
+        warn_if_busy(table.conditions, share)
     sys.stdout.write(_summary(table, super_net, flags))
     return 0
 
@@ -202,7 +205,14 @@ def _models(
     drawn = different_networks(
         super_net, space.prior(parsed.space, super_net), flags.check, generator, fewer=True
     )
+    done = {
+        model.architecture
+        for model in whole_models(table, space_key(super_net))
+        if model.rounds >= flags.rounds
+    }
     for architecture in drawn:
+        if architecture.id in done:
+            continue
         models.add(
             architecture,
             lambda a=architecture: space.make_model(parsed.space, data.spec, a),  # type: ignore[misc]
@@ -233,7 +243,9 @@ def _summary(table: CostTable, super_net: SuperNet, flags: ProfileFlags) -> str:
             f"operators left out of it by {100 * law.error:.1f} %"
         )
     text = "\n".join(lines) + "\n"
-    return text + (check_text(table.check) if table.check and flags.check else "")
+    if not flags.check:
+        return text
+    return text + check_text(check_table(table, super_net))
 
 
 if __name__ == "__main__":

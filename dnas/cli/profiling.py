@@ -8,7 +8,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,15 @@ import torch
 from torch import nn
 
 from dnas.core import Architecture, Operator, SuperNet
-from dnas.costs import CostTable, Measurement, Price
+from dnas.costs import (
+    Conditions,
+    CostTable,
+    Measurement,
+    Whole,
+    enter_models,
+    space_key,
+    whole_models,
+)
 from dnas.costs.kinds import completed
 from dnas.costs.measuring import (
     Prepare,
@@ -25,12 +33,16 @@ from dnas.costs.measuring import (
     measure_operators,
     model_case,
 )
+from dnas.costs.whole import LEAST_MODELS, factors_of_others
 from dnas.data.loader import Loader
+from dnas.errors import CostError
 from dnas.reporting.rank_correlation import kendall_tau_b
 from dnas.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+#: Least share of the time on a processor on a machine that is taken to be quiet.
+QUIET_SHARE = 0.9
 #: Batches that calls of a whole model take in turns, as look-ups that are measured alone do.
 _BATCHES = 16
 
@@ -43,6 +55,36 @@ class Effort:
     """Turns of each."""
     min_seconds: float
     """Of each, over all its turns."""
+
+
+class ProcessorShare:
+    """Of the time since it was made, what this process had processors for."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter(), time.process_time()
+
+    def so_far(self, threads: int) -> float:
+        """Seconds on processors for each second that has passed and each thread.
+
+        It is less than 1 where others had the processors meanwhile, which calls that take long
+        suffer from most, and where several threads had too little to do for all.
+        """
+        passed = time.perf_counter() - self._begun[0]
+        return (time.process_time() - self._begun[1]) / (passed * threads)
+
+
+def warn_if_busy(conditions: Conditions, share: float) -> None:
+    """Say so if the machine was not quiet, unless the clock leaves out what others do."""
+    if (conditions.device, conditions.clock) != ("cpu", "wall") or share >= QUIET_SHARE:
+        return
+    threads = f" and each of {conditions.threads} threads" if conditions.threads > 1 else ""
+    logger.warning(
+        "this process had a processor for %.0f %% of the time%s only: the machine was busy, and "
+        "what takes long looks slower than it is; measure anew when it is quiet, or %s",
+        100 * share,
+        threads,
+        "with fewer threads" if threads else "with --clock processor",
+    )
 
 
 @dataclass
@@ -103,10 +145,9 @@ def measure_into(
         after_round: Called after each round, when the table is up to date.
 
     Returns:
-        Seconds of this process on processors for each second that has passed: less than 1 where
-        others had the processor meanwhile, which calls that take long suffer from most.
+        Seconds of this process on processors, see ``ProcessorShare.so_far``.
     """
-    begun = time.perf_counter(), time.process_time()
+    begun = ProcessorShare()
     turns = {o: list(table.turns_kept(o)) for o in map(completed, operators)}
     lacked = {operator: max(effort.rounds - len(kept), 0) for operator, kept in turns.items()}
 
@@ -144,59 +185,78 @@ def measure_into(
             enter()
             after_round()
             raise
-    return (time.process_time() - begun[1]) / (time.perf_counter() - begun[0])
+    return begun.so_far(table.conditions.threads)
 
 
-def predicted(table: CostTable, super_net: SuperNet, architecture: Mapping[str, Any]) -> Price:
-    """The sum of the prices of what ``architecture`` runs.
-
-    Raises:
-        CostError: One of them has none.
-    """
+def what_it_runs(super_net: SuperNet, architecture: Mapping[str, Any]) -> dict[Operator, float]:
+    """How often ``architecture`` runs each operator."""
     with torch.no_grad():
         sample = super_net.one_hot_sample(architecture, torch.float64)
         counts = super_net.operator_terms(sample).by_operator()
-    return table.total({operator: float(count) for operator, count in counts.items()})
+    return {operator: float(count) for operator, count in counts.items()}
 
 
-def check_table(table: CostTable, super_net: SuperNet, models: Models) -> dict[str, Any]:
-    """Whole models as measured against the sums of their operators: ``check`` of the table.
+def enter_measured(table: CostTable, space: str, super_net: SuperNet, models: Models) -> None:
+    """Enter the models that had a turn into the table, for the space of ``super_net``.
+
+    Args:
+        table: Where to.
+        space: Its name, for people.
+        super_net: Says what they run.
+        models: What was measured.
+    """
+    found = [
+        (name, what_it_runs(super_net, models.architectures[name]), Measurement.of(turns))
+        for name, turns in models.turns.items()
+    ]
+    enter_models(table, space_key(super_net), space, found)
+
+
+def check_table(table: CostTable, super_net: SuperNet) -> dict[str, Any]:
+    """The measured models of a space against what the table predicts for them.
+
+    A model is predicted as one that was not measured: by the factor of the other models.
 
     Returns:
-        ``architectures``, their number; ``rank_correlation``, Kendall's tau-b, None if all are
-        equal; ``median_relative_error``, of ``|predicted / measured - 1|``;
-        ``measured_to_predicted``, the median of that ratio; ``predicted_range``, how much larger
-        the largest sum is than the smallest; ``measured_spread``, the median of the measured times'
-        relative spread, which hides smaller differences; ``points``, by architecture, in
-        microseconds.
+        ``architectures``, their number; ``rank_correlation``, Kendall's tau-b of sums of operators
+        and measured times, None if all are equal; ``whole_factor`` by which sums are multiplied, 1
+        where models are too few for one; ``median_relative_error``, of
+        ``|predicted / measured - 1|``; ``measured_to_sum``, the median of that ratio;
+        ``predicted_range``, how much larger the largest sum is than the smallest;
+        ``measured_spread``, the median of the measured times' relative spread, which hides smaller
+        differences; ``points``, by architecture, in microseconds.
+
+    Raises:
+        CostError: An operator of a model has no price, or there is no model.
     """
+    models = whole_models(table, space_key(super_net))
+    if not models:
+        raise CostError(f"{table.source}: no whole model of this space was measured")
+    whole = Whole.of(models)
     points: list[dict[str, Any]] = []
-    pairs: list[tuple[float, float]] = []
-    for name, turns in models.turns.items():
-        price, found = (
-            predicted(table, super_net, models.architectures[name]),
-            Measurement.of(turns),
-        )
-        pairs.append((price.us, found.median_us))
+    for model, factor in zip(models, factors_of_others(models), strict=True):
+        price = replace(whole, factor=factor).price(model.summed)
         points.append(
             {
-                "architecture": name,
+                "architecture": model.architecture,
                 "predicted": price.us,
                 "error": price.error_us,
-                "measured": found.median_us,
-                "spread": found.spread_us,
+                "measured": model.measured_us,
+                "spread": model.spread_us,
             }
         )
-    sums, wholes = zip(*pairs, strict=True)
+    sums, wholes = [m.summed.us for m in models], [m.measured_us for m in models]
     tau = float(kendall_tau_b(sums, wholes))
     return {
-        "architectures": len(points),
+        "architectures": len(models),
         "rank_correlation": tau if tau == tau else None,
-        "median_relative_error": statistics.median(abs(s / w - 1) for s, w in pairs),
-        "measured_to_predicted": statistics.median(w / s for s, w in pairs),
+        "whole_factor": whole.factor,
+        "median_relative_error": statistics.median(
+            abs(point["predicted"] / point["measured"] - 1) for point in points
+        ),
+        "measured_to_sum": statistics.median(w / s for s, w in zip(sums, wholes, strict=True)),
         "predicted_range": max(sums) / min(sums) - 1,
-        "measured_spread": statistics.median(p["spread"] / p["measured"] for p in points),
-        "date": table.date,
+        "measured_spread": statistics.median(m.spread_us / m.measured_us for m in models),
         "points": points,
     }
 
@@ -211,10 +271,14 @@ def check_text(check: Mapping[str, Any]) -> str:
         )
     tau = check["rank_correlation"]
     shown = "undefined" if tau is None else f"{tau:.3f}"
+    if check["architectures"] < LEAST_MODELS:
+        how = f"predicted by sums alone, with no factor of fewer than {LEAST_MODELS} models"
+    else:
+        how = "each predicted by the factor of the others"
     lines.append(
-        f"rank correlation (Kendall's tau-b) {shown}, median error "
-        f"{100 * check['median_relative_error']:.1f} %, measured / predicted "
-        f"{check['measured_to_predicted']:.3f} in the median"
+        f"rank correlation (Kendall's tau-b) {shown}, measured / sum of operators "
+        f"{check['measured_to_sum']:.3f} in the median, median error "
+        f"{100 * check['median_relative_error']:.1f} % ({how})"
     )
     apart, spread = check["predicted_range"], check["measured_spread"]
     if apart < spread:

@@ -15,7 +15,7 @@ from dnas.cli.identity import difference
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
 from dnas.runs import JobFolder
-from dnas.spaces import LatencyTable, SearchSpace, make_record
+from dnas.spaces import SearchSpace, SpaceLatency, make_record
 from dnas.training.weights import save_weights
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def write_architectures(
     config: Any,
     spec: Any,
     super_net: SuperNet,
-    latency: LatencyTable | None = None,
+    latency: SpaceLatency | None = None,
 ) -> list[str]:
     """Write ``architectures/NNNN.json``; gives their paths in the folder.
 

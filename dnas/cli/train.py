@@ -23,7 +23,7 @@ from dnas.cli.flags import (
 )
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
-from dnas.cli.measured_latency import latency_report
+from dnas.cli.measured_latency import LatencyReport
 from dnas.cli.run import guarded
 from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.cli.supernet_files import load_supernet
@@ -174,11 +174,14 @@ def run_training(
         config = _config(space, record, flags)
         costs = costs_of(space, config, data.spec, record.architecture)
         record = replace(record, space_config=asdict(config), costs=costs)
-    latency = predicted = None
+    report = None
     if flags.cost_table:
         config = _config(space, record, flags)
-        latency = LatencyTable.load(flags.cost_table)
-        predicted = latency.predict(space, config, data.spec, record.architecture)
+        predicted, latency = LatencyTable.load(flags.cost_table).predict(
+            space, config, data.spec, record.architecture
+        )
+        # What cannot be done is to be said before the training, not afterwards.
+        report = LatencyReport(latency, predicted, data)
         costs = {**record.costs, LATENCY: predicted.us}
         table = {"cost_table": latency.describe()}
         record = replace(record, costs=costs, provenance={**record.provenance, **table})
@@ -235,10 +238,10 @@ def run_training(
     result = trainer.train()
     costs = {**record.costs, "params": float(count_params(model))}
     measured = {}
-    if latency is not None and predicted is not None and world.is_main:
-        measured["latency"] = report = latency_report(latency, predicted, model, data)
-        if report["measured"] is not None:
-            costs["measured_latency"] = report["measured"]
+    if report is not None and world.is_main:
+        measured["latency"] = found = report.of(model)
+        if found["measured"] is not None:
+            costs["measured_latency"] = found["measured"]
     return {
         "search_space": record.space,
         "architecture": record.to_json(),

@@ -21,7 +21,8 @@ from dnas.costs.penalty import (
     StatelessPenalty,
     make_penalty,
 )
-from dnas.costs.whole import Whole
+from dnas.costs.sharing import save_shared
+from dnas.costs.whole import Whole, WholeModel, enter_models, space_key, whole_models
 
 __all__ = [
     "BudgetPenalty",
@@ -36,8 +37,10 @@ __all__ = [
     "Price",
     "StatelessPenalty",
     "Whole",
+    "WholeModel",
     "count_flops",
     "count_params",
+    "enter_models",
     "find_kind",
     "known_kinds",
     "make_penalty",
@@ -47,4 +50,7 @@ __all__ = [
     "model_case",
     "open_table",
     "register_operator",
+    "save_shared",
+    "space_key",
+    "whole_models",
 ]

@@ -18,14 +18,14 @@ import numpy as np
 
 from dnas.core import Operator
 from dnas.costs.conditions import Conditions
-from dnas.costs.interpolation import LEAST_POINTS, Law, fit_law
+from dnas.costs.interpolation import LEAST_POINTS, Law, fit_law, least_points
 from dnas.costs.kinds import completed, find_kind
 from dnas.costs.measuring import Measurement, Turn
 from dnas.costs.work import count_work
 from dnas.errors import CostError, DnasError
 from dnas.files import read_json, write_json
 
-FORMAT = "dnas.cost_table/1"
+FORMAT = "dnas.cost_table/2"
 UNIT = "us"
 #: Range of the middle half of a normal distribution, in standard deviations.
 _IQR = 1.349
@@ -53,7 +53,8 @@ class CostTable:
         conditions: Under which all of them were measured.
         entries: Operator -> measurement.
         date: Of the latest measurement, ISO 8601.
-        check: What whole models took against the sum of their operators, if that was measured.
+        checks: By space (:func:`dnas.costs.whole.space_key`), whole models that were measured
+            beside the operators; :mod:`dnas.costs.whole` reads and writes them.
         rounds: That were last asked for; 0 if that is not known.
         source: File name for errors.
     """
@@ -64,13 +65,13 @@ class CostTable:
         entries: Mapping[Operator, Measurement] | None = None,
         *,
         date: str = "",
-        check: Mapping[str, Any] | None = None,
+        checks: Mapping[str, Mapping[str, Any]] | None = None,
         rounds: int = 0,
         source: str = "the cost table",
     ) -> None:
         self.conditions = conditions
         self.date = date
-        self.check = check
+        self.checks: dict[str, Mapping[str, Any]] = dict(checks or {})
         self.rounds = rounds
         self.source = source
         self._entries = {completed(operator): found for operator, found in (entries or {}).items()}
@@ -109,17 +110,15 @@ class CostTable:
         found = self._entries.get(completed(operator))
         return found.turns if found else ()
 
-    def doubts(self) -> list[str]:
-        """What was left unfinished when it was measured, to read; empty if nothing was."""
-        found = []
-        if few := self.missing(list(self._entries), self.rounds):
-            found.append(
-                f"{len(few)} of {len(self._entries)} operators have fewer than the {self.rounds} "
-                f"rounds that were asked for, {few[0]} has {self._entries[few[0]].rounds}"
-            )
-        if self.check is None:
-            found.append("no whole models were measured beside them (--check)")
-        return found
+    def doubts(self, operators: Sequence[Operator]) -> list[str]:
+        """What was left unfinished when ``operators`` were measured, to read; empty if nothing."""
+        known = [o for o in dict.fromkeys(map(completed, operators)) if o in self._entries]
+        if few := self.missing(known, self.rounds):
+            return [
+                f"{len(few)} of {len(known)} operators have fewer than the {self.rounds} rounds "
+                f"that were asked for, {few[0]} has {self._entries[few[0]].rounds}"
+            ]
+        return []
 
     # ---------------------------------------------------------------- prices
 
@@ -143,7 +142,7 @@ class CostTable:
             raise self._unknown(
                 operator,
                 f"{len(points)} measured ones with the same {self._same(operator)} are "
-                f"too few to interpolate, which takes {LEAST_POINTS} or more",
+                f"too few to interpolate, which takes {self._least(operator, points)} or more",
             )
         return self._interpolated(operator, law, points)
 
@@ -197,6 +196,12 @@ class CostTable:
         counted = None if any(w is None for w in work) else np.array(work, dtype=np.float64)
         return fit_law(sizes, counted, times)
 
+    def _least(self, operator: Operator, points: Sequence[Operator]) -> int:
+        """Measured operators that the law with the fewest numbers in it takes."""
+        sizes = len(find_kind(operator).interpolated)
+        counted = all(count_work(o, self.conditions.rows) is not None for o in (operator, *points))
+        return least_points(sizes, counted=counted)
+
     def _interpolated(self, operator: Operator, law: Law, points: Sequence[Operator]) -> Price:
         names = find_kind(operator).interpolated
         for name in names:
@@ -247,7 +252,7 @@ class CostTable:
                 }
                 for operator, found in sorted(self._entries.items())
             ],
-            "check": None if self.check is None else dict(self.check),
+            "checks": {key: dict(check) for key, check in sorted(self.checks.items())},
         }
 
     @classmethod
@@ -273,7 +278,10 @@ class CostTable:
         """
         if not isinstance(value, Mapping) or value.get("format") != FORMAT:
             found = value.get("format") if isinstance(value, Mapping) else type(value).__name__
-            raise CostError(f"{source}: format: {found!r}, but this reads {FORMAT!r}")
+            raise CostError(
+                f"{source}: format: {found!r}, but this reads {FORMAT!r}; make the table anew: "
+                "dnas profile ... --remeasure, or another --output"
+            )
         if value.get("unit") != UNIT:
             raise CostError(f"{source}: unit: {value.get('unit')!r}, but this reads {UNIT!r}")
         rows = value.get("entries")
@@ -282,21 +290,25 @@ class CostTable:
         entries: dict[Operator, Measurement] = {}
         for number, row in enumerate(rows):
             place = f"{source}: entries[{number}]"
-            operator = _operator(row, place)
+            operator = read_operator(row, place)
             if operator in entries:
                 raise CostError(f"{place}: {operator} stands there twice; remove one of the two")
             entries[operator] = _measurement(row, place)
         rounds = value.get("rounds", 0)
         if not _is_number(rounds) or not isinstance(rounds, int) or rounds < 0:
             raise CostError(f"{source}: rounds: {rounds!r} is not a whole number of 0 or more")
-        check = value.get("check")
-        if check is not None and not isinstance(check, Mapping):
-            raise CostError(f"{source}: check: expected an object or null, but got {check!r}")
+        checks = value.get("checks", {})
+        if not isinstance(checks, Mapping):
+            raise CostError(f"{source}: checks: expected an object, but got {checks!r}")
+        for key, check in checks.items():
+            if not isinstance(check, Mapping):
+                raise CostError(f"{source}: checks.{key}: expected an object, but got {check!r}")
+            _check_points(check.get("points"), f"{source}: checks.{key}.points")
         return cls(
             Conditions.from_json(value.get("conditions"), source),
             entries,
             date=str(value.get("date", "")),
-            check=check,
+            checks=checks,
             rounds=rounds,
             source=source,
         )
@@ -330,7 +342,12 @@ def _without(operator: Operator, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple((name, value) for name, value in operator.sizes if name not in names)
 
 
-def _operator(row: Any, place: str) -> Operator:
+def read_operator(row: Any, place: str) -> Operator:
+    """The operator that ``kind`` and ``sizes`` of a JSON object name; ``place`` is for errors.
+
+    Raises:
+        CostError: They are none; the message names the field and its value.
+    """
     if not isinstance(row, Mapping):
         raise CostError(f"{place}: expected an object, but got {row!r}")
     kind, sizes = row.get("kind"), row.get("sizes")
@@ -345,6 +362,19 @@ def _operator(row: Any, place: str) -> Operator:
         return completed(Operator.of(kind, **sizes))
     except CostError as error:
         raise CostError(f"{place}.sizes: {error}") from None
+
+
+def _check_points(points: Any, place: str) -> None:
+    """Raise CostError where a space's models cannot be told apart or merged."""
+    if not isinstance(points, list):
+        raise CostError(f"{place}: expected a list, but got {points!r}")
+    for number, point in enumerate(points):
+        found = point if isinstance(point, Mapping) else {}
+        for name, kind in (("architecture", str), ("rounds", int)):
+            if not isinstance(found.get(name), kind):
+                raise CostError(
+                    f"{place}[{number}].{name}: {found.get(name)!r}: {kind.__name__} expected"
+                )
 
 
 def _measurement(row: Mapping[str, Any], place: str) -> Measurement:

@@ -84,6 +84,18 @@ def fit_law(sizes: Floats, work: Floats | None, times: Floats) -> Law | None:
     return min(found, key=lambda law: law.error, default=None)
 
 
+def least_points(sizes: int, *, counted: bool) -> int:
+    """Measured operators that some law can be fitted to.
+
+    Args:
+        sizes: d, how many sizes are interpolated.
+        counted: Whether their work is known.
+    """
+    one = np.ones((1, sizes))
+    laws = [_power_terms(one, None), *([_work_terms(one, np.ones((1, 2)))] if counted else [])]
+    return max(LEAST_POINTS, min(terms.shape[1] for terms in laws) + _SPARE_POINTS)
+
+
 def _work_terms(sizes: Floats, work: Floats | None) -> Floats:
     assert work is not None
     return np.column_stack([np.ones(len(work)), work])

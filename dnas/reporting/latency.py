@@ -1,7 +1,8 @@
 """Latency of trained architectures: what a cost table predicted against what was measured.
 
-All latencies are microseconds a forward pass of ``rows`` rows. Those of different rows, devices or
-threads are different quantities, so each such setting has numbers of its own. An architecture
+All latencies are microseconds a forward pass of ``rows`` rows. Those measured under
+other conditions (device, rows, threads, number format, clock) or predicted by another table are
+different quantities, so each such setting has numbers of its own. An architecture
 counts once in each: measurements of several jobs that trained it are represented by their median.
 """
 
@@ -27,8 +28,10 @@ from dnas.reporting.text import plural, shorten
 FEWEST = 3
 #: Fewer than this have no interval worth printing.
 FEWEST_FOR_INTERVAL = 8
-#: What a measurement was made of.
-SETTING = ["device", "rows", "threads"]
+_WORDS = ["device", "device_name", "dtype", "clock", "hash"]
+_NUMBERS = ["rows", "threads"]
+#: What a measurement and its prediction are of; ``hash`` is the table's.
+SETTING = ["device", "device_name", *_NUMBERS, "dtype", "clock", "hash"]
 _COLUMNS = [
     "canonical_id", "architecture_id", "job", *SETTING, "predicted_us", "error_us",
     "measured_us", "spread_us", "measurements",
@@ -37,7 +40,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Agreement:
-    """Predicted against measured latency, of one device, number of rows and of threads."""
+    """Predicted against measured latency, under one set of conditions and by one table."""
 
     setting: str
     """For people, e.g. ``cpu, 512 rows, 1 thread``; empty if results do not say."""
@@ -59,10 +62,10 @@ class Agreement:
 def latency_frame(records: RunRecords) -> pd.DataFrame:
     """One row for each architecture and setting in which its latency was predicted or measured.
 
-    Columns: ``canonical_id``, ``architecture_id``, ``job`` (the first), ``device``, ``rows``,
-    ``threads``, ``predicted_us``, ``error_us``, ``measured_us``, ``spread_us`` (of these two, the
-    median over jobs), ``measurements`` (jobs that measured it). A final model of another size than
-    the sampled one, hence with another prediction, is a row of its own.
+    Columns: ``canonical_id``, ``architecture_id``, ``job`` (the first), those of :data:`SETTING`,
+    ``predicted_us``, ``error_us``, ``measured_us``, ``spread_us`` (of these two, the median over
+    jobs), ``measurements`` (jobs that measured it). A final model of another size than the sampled
+    one, hence with another prediction, is a row of its own.
     """
     rows = []
     for record in (*records.sampled, *records.final):
@@ -77,8 +80,8 @@ def latency_frame(records: RunRecords) -> pd.DataFrame:
         architecture = mapping(record.result.get("architecture"))
         own = architecture.get("id")
         canonical = architecture.get("canonical_id") or record.job.get("canonical_id") or own
-        row: dict[str, Any] = {"device": str(found.get("device") or "")}
-        row |= {name: number(found.get(name)) for name in ("rows", "threads")}
+        row: dict[str, Any] = {name: str(found.get(name) or "") for name in _WORDS}
+        row |= {name: number(found.get(name)) for name in _NUMBERS}
         row |= {"canonical_id": canonical or record.name, "architecture_id": own}
         row |= {"job": record.name, "predicted_us": predicted, "measured_us": measured}
         row |= {f"{name}_us": number(found.get(name)) for name in ("error", "spread")}
@@ -173,10 +176,13 @@ def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _setting_name(row: pd.Series) -> str:
-    parts = [str(row["device"])] if row["device"] else []
-    for name in ("rows", "threads"):
+    device = " ".join(str(row[name]) for name in ("device", "device_name") if row[name])
+    parts = [device] if device else []
+    for name in _NUMBERS:
         if math.isfinite(row[name]):
             parts.append(plural(int(row[name]), name.removesuffix("s")))
+    formats = {"dtype": "{}", "clock": "{} clock", "hash": "table {}"}
+    parts += [text.format(row[name]) for name, text in formats.items() if row[name]]
     return ", ".join(parts)
 
 

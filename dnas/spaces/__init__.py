@@ -3,7 +3,7 @@
 from dnas.spaces.base import Prepared, SearchSpace
 from dnas.spaces.checks import check_params, prepared_by, supernet_of
 from dnas.spaces.files import build_model, load_architecture, make_record, space_config
-from dnas.spaces.latency import LATENCY, LatencyTable
+from dnas.spaces.latency import LATENCY, LatencyTable, SpaceLatency
 from dnas.spaces.overrides import costs_of, overridden
 from dnas.spaces.registry import find_space, known_spaces, register
 
@@ -12,6 +12,7 @@ __all__ = [
     "LatencyTable",
     "Prepared",
     "SearchSpace",
+    "SpaceLatency",
     "build_model",
     "check_params",
     "costs_of",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dnas.cli import search, train
+from dnas.cli import measured_latency, search, train
+from dnas.cli.profiling import what_it_runs
 from dnas.core import ArchitectureRecord, Operator, SuperNet
-from dnas.costs import Conditions, CostTable, Measurement
+from dnas.costs import Conditions, CostTable, Measurement, enter_models, space_key
 from dnas.data import DataConfig, prepare
+from dnas.spaces import LatencyTable
 from supernets.config import DLRMSpaceConfig
 from supernets.registry import TOP_BOTTOM_MLPS
 
@@ -43,7 +46,8 @@ def super_net(data_cache: Path) -> SuperNet:
 
 
 def write_table(path: Path, super_net: SuperNet, leave_out: str = "", **conditions: Any) -> Path:
-    table = CostTable(replace(Conditions.here("cpu", rows=ROWS, threads=1), **conditions))
+    given = {"rows": ROWS, "threads": 1, **conditions}
+    table = CostTable(replace(Conditions.here("cpu", rows=1, threads=1), **given))
     for operator in super_net.operators():
         if operator.kind != leave_out:
             table.add(operator, Measurement(made_up(operator), 1.0, 10, 2))
@@ -67,7 +71,7 @@ def test_search_and_training_with_a_cost_table(scripts, super_net, tmp_path, cap
     target = 1.1 * cheapest
     words = (f"--cost_target=latency={target}", "--architecture_sampling=1:30")
     assert search.main(flags(scripts, f"--cost_table={table}", *words)) == 0
-    unfinished = f"the cost table {table} is not finished: no whole models were measured"
+    unfinished = f"the cost table {table} is not finished: 0 whole models of this space"
     assert caplog.text.count(unfinished) == 1
     caplog.clear()
     found = records(tmp_path / "s")
@@ -88,6 +92,7 @@ def test_search_and_training_with_a_cost_table(scripts, super_net, tmp_path, cap
     assert latency["error"] > 0
     assert latency["measured"] > 0
     assert latency["spread"] >= 0
+    assert latency["processor_share"] > 0
     assert (latency["rows"], latency["threads"]) == (ROWS, 1)
     assert result["costs"]["latency"] == latency["predicted"]
     assert result["costs"]["measured_latency"] == latency["measured"]
@@ -119,6 +124,67 @@ def test_on_another_machine_latency_is_predicted_and_not_measured(scripts, super
     assert result["latency"]["measured"] is None
     assert result["latency"]["why_not"].startswith("device_name Z80 in the table, ")
     assert "measured_latency" not in result["costs"]
+
+
+def test_a_table_of_more_threads_than_there_are_is_not_measured(
+    scripts, super_net, tmp_path, monkeypatch
+):
+    table = write_table(tmp_path / "table.json", super_net, threads=2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    assert search.main(flags(scripts, f"--cost_table={table}")) == 0
+    assert train.main(scripts.train_flags(f"--cost_table={table}")) == 0
+    found = scripts.result("t")["latency"]
+    assert (found["measured"], found["threads"]) == (None, 2)
+    assert found["why_not"] == "threads 2 in the table, 1 processors here"
+
+
+def test_too_many_rows_are_told_before_training(scripts, super_net, tmp_path, monkeypatch, capsys):
+    table = write_table(tmp_path / "table.json", super_net, rows=100_000)
+    assert search.main(flags(scripts, f"--cost_table={table}")) == 0
+    monkeypatch.setattr(train.StandaloneTrainer, "train", lambda self: pytest.fail("trained"))
+    assert train.main(scripts.train_flags(f"--cost_table={table}")) == 2
+    assert "rows of --cost_table" in capsys.readouterr().err
+
+
+def test_a_measurement_that_fails_does_not_lose_the_training(
+    scripts, super_net, tmp_path, monkeypatch
+):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    table = write_table(tmp_path / "table.json", super_net)
+    assert search.main(flags(scripts, f"--cost_table={table}")) == 0
+    monkeypatch.setattr(measured_latency, "_measure", fail)
+    assert train.main(scripts.train_flags(f"--cost_table={table}")) == 0
+    result = scripts.result("t")
+    assert result["latency"]["why_not"] == "RuntimeError: out of memory"
+    assert result["validation"]
+
+
+def test_other_spaces_in_the_table_change_nothing(super_net, tmp_path):
+    path = write_table(tmp_path / "table.json", super_net)
+    table = CostTable.load(path)
+    runs = [what_it_runs(super_net, super_net.random_architecture()) for _ in range(5)]
+    models = [
+        (str(i), counts, Measurement(1.5 * table.total(counts).us, 1.0, 9, 3))
+        for i, counts in enumerate(runs)
+    ]
+    enter_models(table, space_key(super_net), "mlps", models)
+    table.save(path)
+    before = LatencyTable.load(path).of(super_net)
+    assert before.whole.factor == pytest.approx(1.5)
+    other = Operator.of("linear", inputs=5, outputs=3)
+    table.add(other, Measurement(7.0, 1.0, 10, 2))
+    enter_models(table, "other", "other", [(str(i), {other: 1}, models[0][2]) for i in range(9)])
+    table.save(path)
+    after = LatencyTable.load(path).of(super_net)
+    assert (after.hash, after.whole) == (before.hash, before.whole)
+    assert after.describe()["whole_factor"] == pytest.approx(1.5)
+    # A price of its own that changes is another latency.
+    linear = next(o for o in super_net.operators() if o.kind == "linear")
+    table.add(linear, Measurement(1.0 + made_up(linear), 1.0, 10, 3))
+    table.save(path)
+    assert LatencyTable.load(path).of(super_net).hash != before.hash
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,41 @@ def test_a_table_with_a_check(profile, tmp_path, operators, capsys):
     assert table.missing(operators, rounds=2) == []
     assert all(table.price(operator).us > 0 for operator in operators)
     assert table.conditions.rows == 16
-    assert table.check is not None
-    assert table.check["architectures"] == 3
-    assert all(point["predicted"] > 0 for point in table.check["points"])
+    (check,) = table.checks.values()
+    assert check["space"] == "top_bottom_mlps"
+    assert len(check["points"]) == 3
+    assert all(point["measured"] > 0 and point["rounds"] == 2 for point in check["points"])
     text = capsys.readouterr().out
     assert f"{len(operators)} operators on" in text
     assert "rank correlation" in text
+
+
+def test_the_same_command_again_measures_nothing(profile, tmp_path, capsys, monkeypatch):
+    assert profile("--check=3") == 0
+    first = json.loads((tmp_path / "table.json").read_text())
+    before = capsys.readouterr().out
+    assert profile("--check=3") == 0
+    again = json.loads((tmp_path / "table.json").read_text())
+    assert (again["entries"], again["checks"]) == (first["entries"], first["checks"])
+    assert capsys.readouterr().out == before
+    # More rounds of the operators: the models' sums follow them.
+    assert profile("--check=0", "--rounds=3") == 0
+    assert json.loads((tmp_path / "table.json").read_text())["checks"] == first["checks"]
+
+
+def test_another_space_in_the_file_changes_nothing_of_the_first(profile, tmp_path):
+    assert profile("--check=3") == 0
+    first = json.loads((tmp_path / "table.json").read_text())
+    assert profile("--check=3", "--mlp_top_layers=3", "--mlp_size_options", "4", "32") == 0
+    both = json.loads((tmp_path / "table.json").read_text())
+    assert len(both["checks"]) == 2
+    assert first["checks"].items() <= both["checks"].items()
+    assert len(both["entries"]) > len(first["entries"])
+    assert all(entry in both["entries"] for entry in first["entries"])
+    assert profile("--check=2", "--remeasure") == 0
+    anew = json.loads((tmp_path / "table.json").read_text())
+    assert list(anew["checks"]) == list(first["checks"])
+    assert len(anew["entries"]) == len(first["entries"])
 
 
 def test_time_on_the_processor(profile, tmp_path):
@@ -107,8 +136,8 @@ def test_an_interruption_keeps_what_was_measured(profile, tmp_path, operators, c
     table = CostTable.load(tmp_path / "table.json")
     assert {entry.rounds for entry in table.entries.values()} == {2}
     assert len(table.entries) == len(operators)
-    assert table.check is None
-    assert "fewer than the 4 rounds" in table.doubts()[0]
+    assert [p["rounds"] for c in table.checks.values() for p in c["points"]] == [1]
+    assert "fewer than the 4 rounds" in table.doubts(operators)[0]
     first = {operator: table.turns_kept(operator) for operator in operators}
     rounds.pop()  # interrupted in the next round again
     assert profile("--check=1", "--rounds=4") == 130
@@ -118,7 +147,7 @@ def test_an_interruption_keeps_what_was_measured(profile, tmp_path, operators, c
     assert profile("--check=1", "--rounds=4") == 0
     table = CostTable.load(tmp_path / "table.json")
     assert table.missing(operators, rounds=4) == []
-    assert table.doubts() == []
+    assert table.doubts(operators) == []
     # What had been measured is still there, and only what lacked was added.
     assert all(table.turns_kept(o)[:2] == first[o] for o in operators)
     assert {entry.rounds for entry in table.entries.values()} == {4}

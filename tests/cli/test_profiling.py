@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dnas.cli import profiling
 from dnas.cli.profiling import (
     Effort,
     Models,
+    ProcessorShare,
     check_table,
     check_text,
+    enter_measured,
     measure_into,
-    predicted,
+    what_it_runs,
 )
 from dnas.core import Operator, OperatorCounts, Sample
 from dnas.costs import CostTable, Measurement, register_operator
@@ -73,44 +76,69 @@ def test_operators_get_the_rounds_that_they_lack():
     assert table.turns_kept(old)[:2] == tuple(turns)
 
 
-def measured(net, table, factor, spread=0.0):
+def measured(net, table, factor, spread=0.0, all_sizes=((1, 1), (1, 4), (4, 4))):
+    """The check of models that take ``factor`` times their sums."""
     models = Models()
-    for sizes in ((1, 1), (1, 4), (4, 4)):
+    for sizes in all_sizes:
         architecture = net.validate({"scale/d0": sizes[0], "scale/d1": sizes[1]})
         models.add(architecture, torch.nn.Identity, [()], table)
         models.turns[architecture.id].append(Turn(10.0 * sum(sizes) * factor, spread, 5))
-    return models
+    enter_measured(table, "scales", net, models)
+    return check_table(table, net)
 
 
 def test_sums_of_prices(table):
     net = Priced(decisions=2)
-    price = predicted(table, net, net.validate({"scale/d0": 1, "scale/d1": 4}))
+    price = table.total(what_it_runs(net, net.validate({"scale/d0": 1, "scale/d1": 4})))
     assert (price.us, price.error_us) == (50.0, pytest.approx(2**0.5))
     # The same operator twice has the same error twice.
-    twice = predicted(table, net, net.validate({"scale/d0": 4, "scale/d1": 4}))
+    twice = table.total(what_it_runs(net, net.validate({"scale/d0": 4, "scale/d1": 4})))
     assert (twice.us, twice.error_us) == (80.0, pytest.approx(2.0))
 
 
 def test_wholes_that_take_half_as_much_again(table):
     net = Priced(decisions=2)
-    check = check_table(table, net, measured(net, table, 1.5))
+    check = measured(net, table, 1.5)
     assert check["architectures"] == 3
     assert check["rank_correlation"] == 1.0
-    assert check["measured_to_predicted"] == pytest.approx(1.5)
+    assert check["measured_to_sum"] == pytest.approx(1.5)
+    assert check["whole_factor"] == 1.0
     assert check["median_relative_error"] == pytest.approx(1 / 3)
     assert check["predicted_range"] == pytest.approx(3.0)
-    assert [p["measured"] for p in check["points"]] == [30.0, 75.0, 120.0]
+    assert sorted(p["measured"] for p in check["points"]) == [30.0, 75.0, 120.0]
     text = check_text(check)
-    assert "1.000, median error 33.3 %, measured / predicted 1.500" in text
+    assert "1.000, measured / sum of operators 1.500 in the median, median error 33.3 %" in text
+    assert "no factor of fewer than 5 models" in text
     assert "too much to tell" not in text
+
+
+def test_each_model_is_predicted_by_the_factor_of_the_others(table):
+    net = Priced(decisions=2)
+    sizes = ((1, 1), (1, 2), (1, 4), (2, 4), (4, 4))
+    check = measured(net, table, 1.5, all_sizes=sizes)
+    assert check["whole_factor"] == pytest.approx(1.5)
+    assert check["median_relative_error"] == pytest.approx(0.0)
+    # One that takes twice its sum, 20 us: the others' factor says 30.
+    check = measured(net, table, 2.0, all_sizes=((1, 1),))
+    off = max(check["points"], key=lambda p: abs(p["predicted"] / p["measured"] - 1))
+    assert (off["predicted"], off["measured"]) == (pytest.approx(30.0), pytest.approx(40.0))
+    assert "each predicted by the factor of the others" in check_text(check)
 
 
 def test_what_scatters_more_than_it_differs_is_told(table):
     net = Priced(decisions=2)
-    check = check_table(table, net, measured(net, table, 1.0, spread=400.0))
+    alone = measured(net, table, 1.0, all_sizes=((1, 1),))
+    assert alone["rank_correlation"] is None
+    assert "undefined" in check_text(alone)
+    check = measured(net, table, 1.0, spread=400.0)
     assert "differ by 300.0 % in their sums" in check_text(check)
-    alone = measured(net, table, 1.0)
-    for name in list(alone.turns)[1:]:
-        del alone.turns[name]
-    assert check_table(table, net, alone)["rank_correlation"] is None
-    assert "undefined" in check_text(check_table(table, net, alone))
+
+
+def test_a_share_is_of_each_thread(monkeypatch):
+    now = {"perf_counter": 10.0, "process_time": 3.0}
+    for name in now:
+        monkeypatch.setattr(profiling.time, name, lambda name=name: now[name])
+    share = ProcessorShare()
+    now.update(perf_counter=20.0, process_time=11.0)
+    assert share.so_far(1) == pytest.approx(0.8)
+    assert share.so_far(4) == pytest.approx(0.2)

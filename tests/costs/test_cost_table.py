@@ -7,9 +7,17 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dnas.core import Operator
-from dnas.costs import CostTable, Measurement, Price, open_table, register_operator
+from dnas.costs import (
+    CostTable,
+    Measurement,
+    OperatorKind,
+    Price,
+    open_table,
+    register_operator,
+)
 from dnas.costs.measuring import Turn
 from dnas.costs.spreading import spread_out
 from dnas.costs.work import count_work
@@ -91,6 +99,26 @@ def test_what_cannot_be_interpolated_is_refused(table):
         table.price(op("linear", inputs=32))
 
 
+def test_how_many_it_takes_is_said_for_the_kind():
+    class Unwilling(torch.nn.Module):
+        def forward(self, x):
+            raise NotImplementedError  # on the meta device: its work is not known
+
+    names = ("a", "b", "c", "d")
+    register_operator(
+        OperatorKind(
+            "four",
+            make=lambda a, b, c, d: Unwilling(),
+            inputs=lambda rows, generator, *, a, b, c, d: (torch.zeros(rows, a),),
+            interpolated=names,
+        )
+    )
+    measured = {op("four", a=1 + i, b=1, c=1, d=1): took(1.0) for i in range(6)}
+    table = CostTable(CONDITIONS, measured)
+    with pytest.raises(CostError, match=r"6 measured ones .* are too few .* takes 7 or more"):
+        table.price(op("four", a=2, b=1, c=1, d=3))
+
+
 def test_an_unknown_kind_that_was_measured_has_its_price():
     table = CostTable(CONDITIONS, {op("theirs", a=1): took(3.0)})
     assert table.price(op("theirs", a=1)).us == 3.0
@@ -107,10 +135,10 @@ def test_totals(table):
 
 def test_the_file(table, tmp_path):
     path = tmp_path / "t.json"
-    table.check = {"architectures": 0, "points": []}
+    table.checks["0123"] = {"space": "toy", "points": []}
     table.save(path)
     value = json.loads(path.read_text())
-    assert value["format"] == "dnas.cost_table/1"
+    assert value["format"] == "dnas.cost_table/2"
     assert value["unit"] == "us"
     assert value["entries"][0] == {
         "kind": "linear",
@@ -129,7 +157,7 @@ def test_the_file(table, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(format="dnas.cost_table/2"), r"format: 'dnas.cost_table/2', but this"),
+        (lambda v: v.update(format="dnas.cost_table/1"), r"'dnas.cost_table/1', but .* anew: dnas"),
         (lambda v: v.update(unit="ms"), "unit: 'ms'"),
         (lambda v: v.update(entries={}), "entries: expected a list"),
         (lambda v: v["entries"].append(v["entries"][0]), r"entries\[9\]: linear.* stands there tw"),
@@ -154,7 +182,13 @@ def test_the_file(table, tmp_path):
         (lambda v: v["conditions"].update(gpu="x"), r"unknown fields \['gpu'\]"),
         (lambda v: v.update(rounds=-1), "rounds: -1 is not a whole number of 0 or more"),
         (lambda v: v.update(rounds="5"), "rounds: '5' is not a whole number"),
-        (lambda v: v.update(check=3), "check: expected an object or null"),
+        (lambda v: v.update(checks=3), "checks: expected an object"),
+        (lambda v: v.update(checks={"a": 3}), "checks.a: expected an object, but got 3"),
+        (lambda v: v.update(checks={"a": {}}), r"checks.a.points: expected a list, but got None"),
+        (
+            lambda v: v.update(checks={"a": {"points": [{"architecture": "x"}]}}),
+            r"checks.a.points\[0\].rounds: None: int expected",
+        ),
     ],
 )
 def test_damaged_files_are_named(table, tmp_path, change, message):
@@ -197,16 +231,16 @@ def test_turns_are_kept_and_rounds_are_never_fewer(table, tmp_path):
 
 
 def test_what_was_left_unfinished(table, tmp_path):
-    table.check, table.rounds = {"points": []}, 3
-    assert table.doubts() == []
+    table.rounds = 3
+    assert table.doubts(list(table.entries)) == []
     table.add(linear(3, 3), took(1.0, rounds=2))
     table.save(tmp_path / "t.json")
     again = CostTable.load(tmp_path / "t.json")
-    (doubt,) = again.doubts()
+    (doubt,) = again.doubts(list(again.entries))
     assert "1 of 10 operators have fewer than the 3 rounds" in doubt
     assert doubt.endswith("linear(inputs=3, outputs=3, relu=1) has 2")
-    again.check = None
-    assert again.doubts() == [doubt, "no whole models were measured beside them (--check)"]
+    few = again.missing(list(again.entries), again.rounds)
+    assert again.doubts([o for o in again.entries if o not in few]) == []  # of other spaces
 
 
 def test_other_conditions_are_refused(table, tmp_path):

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dnas.costs.interpolation import LEAST_POINTS, fit_law, nonnegative_least_squares
+from dnas.costs.interpolation import (
+    LEAST_POINTS,
+    fit_law,
+    least_points,
+    nonnegative_least_squares,
+)
 
 SIZES = np.array([[i, o] for i in (4, 16, 64, 256) for o in (8, 32, 128)], dtype=float)
 #: FLOPs and bytes of linears of these sizes on 16 rows.
@@ -65,6 +70,11 @@ def test_too_few():
     # Four sizes make a power law of five numbers, for which five points are too few.
     many = np.exp(np.random.default_rng(1).random((5, 4)))
     assert fit_law(many, None, np.ones(5)) is None
+    assert least_points(4, counted=False) == 7
+    assert fit_law(np.exp(np.random.default_rng(1).random((7, 4))), None, np.ones(7)) is not None
+    # The law of work has three numbers, whatever the sizes.
+    assert least_points(4, counted=True) == LEAST_POINTS
+    assert least_points(2, counted=False) == LEAST_POINTS
 
 
 def test_least_squares_without_negative_weights():

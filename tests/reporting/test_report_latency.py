@@ -90,6 +90,28 @@ def test_an_architecture_counts_once_and_by_its_median(fake: FakeRun) -> None:
     assert table["measurements"].tolist() == [3, 1]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("device_name", "Z80", "cpu Z80, 512 rows, 1 thread"),
+        ("dtype", "bfloat16", "cpu, 512 rows, 1 thread, bfloat16"),
+        ("clock", "processor", "cpu, 512 rows, 1 thread, processor clock"),
+        ("hash", "0123", "cpu, 512 rows, 1 thread, table 0123"),
+        ("threads", 16, "cpu, 512 rows, 16 threads"),
+    ],
+)
+def test_what_was_measured_otherwise_is_not_mixed(
+    fake: FakeRun, name: str, value: Any, said: str
+) -> None:
+    for job, numbers in enumerate(BY_HAND):
+        timed(fake, f"a{job}", numbers, arch=str(job))
+        slower = (*numbers[:2], 2 * numbers[2], numbers[3])
+        timed(fake, f"b{job}", slower, arch=str(job), setting={name: value})
+    first, other = agreements(fake)
+    assert (first.setting, other.setting) == ("cpu, 512 rows, 1 thread", said)
+    assert (first.bias, other.bias) == (pytest.approx(0.95), pytest.approx(0.475))
+
+
 def test_too_few_to_compare(fake: FakeRun) -> None:
     for job, numbers in enumerate(BY_HAND[:2]):
         timed(fake, str(job), numbers)
@@ -146,8 +168,9 @@ def test_a_run_whose_main_cost_is_latency(fake: FakeRun) -> None:
     assert pareto["cost_metric"].unique().tolist() == ["latency", "measured_latency"]
     table = pd.read_csv(fake.run.latency)
     assert table.columns.tolist() == [
-        "canonical_id", "architecture_id", "job", "device", "rows", "threads", "predicted_us",
-        "error_us", "measured_us", "spread_us", "measurements",
+        "canonical_id", "architecture_id", "job", "device", "device_name", "rows", "threads",
+        "dtype", "clock", "hash", "predicted_us", "error_us", "measured_us", "spread_us",
+        "measurements",
     ]  # fmt: skip
     assert {"front.latency.png", "front.measured_latency.png", "latency.png"} <= {
         path.name for path in fake.run.figures.iterdir()
