@@ -441,8 +441,8 @@ class CostsAreFloats(Gated):
 
 
 class CostIsNaN(Gated):
-    def option_costs(self):
-        return {**super().option_costs(), "steps": {"gate": [[0, float("nan")]]}}
+    def fixed_costs(self):
+        return {**super().fixed_costs(), "steps": float("nan")}
 
 
 class CostsOfNone(Gated):
