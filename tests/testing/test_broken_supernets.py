@@ -23,6 +23,31 @@ class TestGated(SuperNetContracts):
         return make_batch(rows)
 
 
+class OneOption(Gated):
+    """Nothing to decide; a space that was narrowed down."""
+
+    def __init__(self):
+        super().__init__()
+        self.function = Choice("function", {"outer": ["relu"]})
+        self.gate = Choice("gate", {"second": (False,)})
+
+    def forward(self, x, *, sample):
+        hidden = self.calculate_weighted_sum(
+            sample[self.function][:, 0], [torch.relu(self.first(x))]
+        )
+        hidden = self.calculate_weighted_sum(sample[self.gate][:, 0], [hidden])
+        return self.last(hidden).squeeze(1)
+
+    def option_costs(self):
+        return {}
+
+    option_operators = option_costs
+
+
+def test_a_space_of_one_architecture_keeps_the_contracts():
+    check_supernet(OneOption, make_batch)
+
+
 class ThetaAmongTheWeights(Gated):
     def weight_parameters(self):
         return list(self.parameters())
@@ -145,6 +170,18 @@ class UsesTheFirstInTraining(Gated):
         if self.training and hasattr(self, "drawn"):
             sample = Sample({n: w * 0 + self.drawn[n] for n, w in sample.items()})
         return super().forward(x, sample=sample)
+
+
+class TwoOutputs(Gated):
+    def forward(self, x, *, sample):
+        return super().forward(x, sample=sample), x
+
+
+class BuildsTwoOutputs(Gated):
+    def build(self, architecture, *, inherit_weights=False):
+        model = super().build(architecture, inherit_weights=inherit_weights)
+        model.forward = lambda x: (Plain.forward(model, x), x)
+        return model
 
 
 class IgnoresTheSample(Gated):
@@ -403,6 +440,8 @@ CASES = {
     StoredSample: "forward ignores the sample of",
     StoredInTraining: "in training mode StoredInTraining.kept keeps a sample",
     UsesTheFirstInTraining: "in training mode the output for the same sample changes",
+    TwoOutputs: "forward gives a tuple; return one tensor",
+    BuildsTwoOutputs: "the model built for .* gives a tuple; return one tensor",
     IgnoresTheSample: r"forward ignores the sample of \['function', 'gate'\]",
     IgnoresAChoice: r"forward ignores the sample of \['gate'\]",
     ActivationAfterTheSum: "apply activations and norms on each edge before the weighted sum",
