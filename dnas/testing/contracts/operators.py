@@ -23,9 +23,9 @@ def check_operators(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
 
     Where the kinds of all operators are registered and their FLOPs can be counted, these add up to
     the cost ``flops``: none that costs FLOPs is forgotten. Operators without any, like lookups and
-    activations, may be missing, and what a built model runs is not looked at. A supernet that knows the
-    operators of single architectures only refuses soft samples with a ``DnasError``; then there is
-    no expectation to check.
+    activations, may be missing, and what a built model runs is not looked at. A supernet that knows
+    the operators of single architectures only refuses soft samples with a ``DnasError``; then there
+    is no expectation to check.
     """
     net = perturbed(make_supernet(), theta=True).double()
     try:
