@@ -20,6 +20,7 @@ __all__ = [
     "DivergenceError",
     "DnasError",
     "JobError",
+    "NoExpectationError",
     "Preempted",
 ]
 
@@ -59,6 +60,10 @@ class UnknownChoiceError(ArchitectureError, KeyError):
 
 class CostError(DnasError):
     """A measured cost is missing, or was measured under other conditions than are asked for."""
+
+
+class NoExpectationError(CostError):
+    """A cost is known of single architectures and not in expectation over them."""
 
 
 class JobError(DnasError):

@@ -42,15 +42,18 @@ def look_ups(
         skew: Zipf exponent of the ids.
     """
     pairs = rows_weights.unsqueeze(3) * dims_weights.unsqueeze(2)  # (B, F, K, N)
-    operators, places = _pairs(rows, dims, width, skew)
+    operators, places = _pairs(rows, dims, width, skew, pairs.device)
     return OperatorCounts(operators, pairs.flatten(1)[:, places])
 
 
 @lru_cache(maxsize=64)
 def _pairs(
-    rows: Options, dims: Options, width: int, skew: float
-) -> tuple[tuple[Operator, ...], list[int]]:
-    """The look-ups there are, and their places among all F * K * N pairs."""
+    rows: Options, dims: Options, width: int, skew: float, device: torch.device
+) -> tuple[tuple[Operator, ...], Tensor]:
+    """The look-ups there are, and their places among all F * K * N pairs.
+
+    Kept, so that a GPU is not waited for at every step.
+    """
     most_rows, most_dims = max(map(len, rows)), max(map(len, dims))
     operators, places = [], []
     for f, (counts, widths) in enumerate(zip(rows, dims, strict=True)):
@@ -59,7 +62,7 @@ def _pairs(
                 if count is not None and dim is not None:
                     operators.append(embedding_operator(count, dim, width, skew))
                     places.append((f * most_rows + k) * most_dims + n)
-    return tuple(operators), places
+    return tuple(operators), torch.tensor(places, dtype=torch.int64, device=device)
 
 
 def groups(dims: Options, dims_weights: Tensor, width: int) -> OperatorCounts:
@@ -72,15 +75,20 @@ def groups(dims: Options, dims_weights: Tensor, width: int) -> OperatorCounts:
         dims_weights: ``(B, F, N)``.
         width: D, to which every vector is padded.
     """
-    distinct = sorted({dim for row in dims for dim in row if dim is not None})
-    is_dim = torch.tensor(
-        [[[option == dim for option in row] for row in dims] for dim in distinct],
-        dtype=dims_weights.dtype,
-        device=dims_weights.device,
-    )  # (d, F, N)
+    operators, is_dim = _dims(dims, width, dims_weights.dtype, dims_weights.device)
     p = torch.einsum("bfn,dfn->bdf", dims_weights, is_dim)
     occurs = 1 - (1 - p).prod(dim=2)  # (B, d)
     join = 1 - p.prod(dim=2).sum(dim=1, keepdim=True)  # (B, 1)
+    return OperatorCounts(operators, torch.cat([occurs, join], dim=1))
+
+
+@lru_cache(maxsize=64)
+def _dims(
+    dims: Options, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[tuple[Operator, ...], Tensor]:
+    """What may run, and ``(d, F, N)``: whether an option is a dimension. Kept like ``_pairs``."""
+    distinct = sorted({dim for row in dims for dim in row if dim is not None})
     operators = [Operator.of("embedding_group", dim=dim, width=width) for dim in distinct]
     operators.append(Operator.of("embedding_join", features=len(dims), width=width))
-    return OperatorCounts(tuple(operators), torch.cat([occurs, join], dim=1))
+    is_dim = [[[option == dim for option in row] for row in dims] for dim in distinct]
+    return tuple(operators), torch.tensor(is_dim, dtype=dtype, device=device)

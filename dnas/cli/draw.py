@@ -49,16 +49,16 @@ class DrawFlags:
             raise ConfigError(f"--num_subnets must be at least 1, but got {self.num_subnets}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "draw_subnets.py") -> int:
     """Entry of ``draw_subnets.py`` and ``dnas draw``."""
-    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv, program))
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], program: str) -> int:
     space, parsed = parse_space_flags(
         argv,
         {"about": ConfigFlags, "job": JobFlags, "draw": DrawFlags},
-        program="draw_subnets.py",
+        program=program,
         description="Draw random subnets and write them as architecture files, beside the result.",
         file_values=read_config_file(early_value(argv, "config")),
     )

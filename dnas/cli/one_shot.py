@@ -13,7 +13,7 @@ import torch
 from dnas.cli.baselines import Baseline, extremes
 from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.identity import identity
-from dnas.cli.job import JobFlags, StopRequest
+from dnas.cli.job import JobFlags, StopRequest, evaluation_loader
 from dnas.cli.schedules import WeightsOptimizerName
 from dnas.cli.scoring import ScoringFlags, open_evaluations
 from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
@@ -26,6 +26,7 @@ from dnas.strategies.one_shot import OneShotTraining
 from dnas.strategies.proposals import Proposals
 from dnas.strategies.random_search import RandomSearch
 from dnas.strategies.strategy import Strategy
+from dnas.training.judging import check_task
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.seeding import derive_seed, make_generator, seed_everything
 from dnas.training.weights import weights_checksum
@@ -219,6 +220,13 @@ def run_one_shot(
     baseline = _random_architectures(flags.num_random_archs, limits, prior, super_net, job.seed)
     if flags.sample_extremes:
         baseline += extremes(super_net, next(iter(limits), space.default_cost))
+    check_task(
+        space.task_of(parsed.space),
+        super_net.to(device),
+        lambda batch: super_net(*batch.inputs, sample=super_net.hard_sample(most_likely=True)),
+        evaluation_loader(data, "validation", scoring.eval_batch_size, device),
+        device,
+    )
     of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)

@@ -25,10 +25,10 @@ QUICKSTART_ID = "quickstart"
 QUICKSTART_CONFIGS = ("quickstart_dnas_search", "quickstart_sampled_search")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "run_dnas_pipeline.py") -> int:
     """Run ``run_dnas_pipeline.py``; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="run_dnas_pipeline.py",
+        prog=program,
         description="Train supernets, train what they sampled, train the best of it as the final "
         "model if there is a third config, and report. Without configs it runs the quick start. "
         "Started again with the same experiment id, it goes on where it was.",

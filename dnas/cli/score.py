@@ -55,16 +55,16 @@ class SubnetFlags:
     """Folder of the architecture files (JSON) to score."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "score_subnets.py") -> int:
     """Entry of ``score_subnets.py`` and ``dnas score``."""
-    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv, program))
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], program: str) -> int:
     parsed = parse_flags(
         argv,
         {"about": ConfigFlags, "job": JobFlags, "subnets": SubnetFlags, "scoring": ScoringFlags},
-        program="score_subnets.py",
+        program=program,
         description="Score architectures with the weights of a trained supernet.",
         file_values=read_config_file(early_value(argv, "config")),
     )

@@ -29,10 +29,11 @@ from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import SearchSpace, prepared_by, supernet_of
+from dnas.spaces import LATENCY, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
+from dnas.training.judging import check_task
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
@@ -130,8 +131,8 @@ class SearchFlags:
     num_random_archs: int = -1
     """Random architectures of the same space to train as a baseline; -1: as many as sampled."""
     sample_extremes: bool = False
-    """Also train the smallest and the largest architecture of the space, by the first target's cost
-    or else --cost: they show what there is to choose between."""
+    """Also train the smallest and the largest architecture of the space, by --cost or else by the
+    first target's cost: they show what there is to choose between."""
     validate: bool = True
     """Validate the supernet and its most likely architecture at each phase end."""
     save_supernet_weights: bool = False
@@ -170,8 +171,11 @@ class SearchFlags:
             raise ConfigError(
                 f"--cost={self.cost} has no effect: --cost_target is about {', '.join(targets)}"
             )
-        main = self.cost or next(iter(targets), usual)
-        return replace(self, cost=main, cost_target=as_words(targets))
+        return replace(self, cost_target=as_words(targets))
+
+    def main_cost(self, usual: str) -> str:
+        """What equations 5 and 6, and extremes, are about."""
+        return self.cost or next(iter(self.targets(usual)), usual)
 
     def targets(self, usual: str) -> dict[str, float]:
         """Cost name -> target; empty if there are none."""
@@ -186,13 +190,13 @@ class AlgorithmFlags:
     """dnas: by gradients; evolution, random_search: among the paths of a one-shot supernet."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "train_dnas.py") -> int:
     """Entry of ``train_dnas.py`` and ``dnas search``."""
-    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv, program))
 
 
-def _main(argv: Sequence[str]) -> int:
-    space, parsed = parse_search(argv)
+def _main(argv: Sequence[str], program: str) -> int:
+    space, parsed = parse_search(argv, program)
     if parsed.about.print_config:
         print_config(parsed)
         return 0
@@ -200,7 +204,7 @@ def _main(argv: Sequence[str]) -> int:
     return run_job(parsed.job, SUPERNET, flat(parsed), partial(run, space, parsed))
 
 
-def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
+def parse_search(argv: Sequence[str], program: str = "train_dnas.py") -> tuple[SearchSpace, Any]:
     """Space and flags that a command line means.
 
     Raises:
@@ -217,7 +221,7 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchSpace, Any]:
     space, parsed = parse_space_flags(
         argv,
         groups,
-        program="train_dnas.py",
+        program=program,
         description="Search: train a supernet and sample architectures from it.",
         file_values=file_values,
     )
@@ -237,9 +241,11 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     data = prepared_by(space, parsed.data)
     super_net = supernet_of(space, parsed.space, data.spec)
     task = space.task_of(parsed.space)
-    assert flags.cost is not None, "parse_search names every cost"
-    targets = flags.targets(flags.cost)
-    latency = with_latency(super_net, flags.cost_table, {flags.cost, *targets})
+    targets = flags.targets(space.default_cost)
+    cost = flags.main_cost(space.default_cost)
+    latency = with_latency(super_net, flags.cost_table, {cost, *targets})
+    if latency is not None and LATENCY in {cost, *targets}:
+        super_net.operator_terms(super_net.probability_sample())  # raises where there is none
     of_job = identity(space, parsed.space, data)
     total = exact("n_total_s_net_training_epochs", flags.n_total_s_net_training_epochs)
     warmup = exact("num_warmup_epochs", flags.num_warmup_epochs)
@@ -299,7 +305,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         cost_exp=flags.cost_exp,
         cost_coef=flags.cost_coef,
         cost_multiplier=flags.cost_multiplier,
-        cost_metric=flags.cost,
+        cost_metric=cost,
         cost_target=targets or None,
         cost_dual_rate=flags.cost_dual_rate,
         cost_at_most=flags.cost_at_most,
@@ -324,12 +330,20 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         },
         world=world,
     )
+    check_task(
+        task,
+        super_net,
+        lambda batch: super_net(*batch.inputs, sample=super_net.hard_sample(most_likely=True)),
+        manager.valid_loader
+        or evaluation_loader(data, "validation", flags.eval_batch_size, device),
+        device,
+    )
     result = manager.train_dnas()
     if not world.is_main:
         return {}
     if flags.save_supernet_weights:
         save_supernet(folder, super_net, of_job)
-    baseline = extremes(super_net, flags.cost) if flags.sample_extremes else []
+    baseline = extremes(super_net, cost) if flags.sample_extremes else []
     files = write_architectures(
         [*result.architectures, *baseline],
         folder,

@@ -45,6 +45,7 @@ from dnas.spaces import (
     supernet_of,
 )
 from dnas.training.graphs import StepMode
+from dnas.training.judging import check_task
 from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
@@ -118,12 +119,12 @@ class TrainFlags:
                 raise ConfigError(f"--{name} must be positive, but got {getattr(self, name)}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "train_sampled.py") -> int:
     """Entry of ``train_sampled.py`` and ``dnas train``."""
-    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv))
+    return guarded(lambda: _main(sys.argv[1:] if argv is None else argv, program))
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], program: str) -> int:
     file_values = read_config_file(early_value(argv, "config"))
     path = early_value(argv, "sampled_arch") or file_values.get("sampled_arch")
     groups: dict[str, type] = {"about": ConfigFlags, "job": JobFlags, "training": TrainFlags}
@@ -135,7 +136,7 @@ def _main(argv: Sequence[str]) -> int:
     parsed = parse_flags(
         argv,
         groups,
-        program="train_sampled.py",
+        program=program,
         description="Train one architecture from scratch (or from its supernet's weights).",
         file_values=file_values,
     )
@@ -230,6 +231,7 @@ def run_training(
         },
         world=world,
     )
+    check_task(task, model, lambda batch: model(*batch.inputs), trainer.valid_loader, device)
     result = trainer.train()
     costs = {**record.costs, "params": float(count_params(model))}
     measured = {}

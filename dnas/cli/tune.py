@@ -23,10 +23,10 @@ from dnas.jobs.table import job_table
 from dnas.runs import FINAL, SAMPLED, SUPERNET, RunFolder
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "tuning.py") -> int:
     """Run ``tuning.py``; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="tuning.py",
+        prog=program,
         description="Run every job of a tuning config so that all its devices stay busy. Started "
         "again with the same experiment id, it goes on where it was.",
         allow_abbrev=False,

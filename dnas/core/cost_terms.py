@@ -79,33 +79,55 @@ def known_choice(choices: Mapping[str, Choice], name: str, where: str) -> Choice
     return choices[name]
 
 
-def option_counts(
-    choices: Mapping[str, Choice], sample: Sample, table: OptionOperators
-) -> list[OperatorCounts]:
-    """Expected runs of the operators of each option: the option's weight.
+class OperatorTables:
+    """The operators of ``option_operators`` in a row, and their places among a choice's options.
 
-    Raises:
-        ArchitectureError: A choice is unknown, or its table has another shape.
+    Kept while they say the same, as :class:`CostTables` are.
     """
-    found = []
-    for name, rows in table.items():
-        choice = known_choice(choices, name, "option_operators()")
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Any, tuple[Operator, ...], Tensor]] = {}
+
+    def counts(
+        self, choices: Mapping[str, Choice], sample: Sample, table: OptionOperators
+    ) -> list[OperatorCounts]:
+        """Expected runs of the operators of each option: the option's weight.
+
+        Raises:
+            ArchitectureError: A choice is unknown, or its table has another shape.
+        """
+        found = []
+        for name, rows in table.items():
+            choice = known_choice(choices, name, "option_operators()")
+            operators, places = self._table(choice, rows)
+            found.append(OperatorCounts(operators, sample[choice].flatten(1)[:, places]))
+        return found
+
+    def _table(
+        self, choice: Choice, rows: Sequence[Sequence[Sequence[Operator]]]
+    ) -> tuple[tuple[Operator, ...], Tensor]:
+        said = tuple(tuple(map(tuple, row)) for row in rows)
+        kept, device = self._kept.get(choice.name), choice.theta.device
+        if kept is not None and kept[0] == said and kept[2].device == device:
+            return kept[1], kept[2]
         decisions, options = choice.theta.shape
-        lengths = [len(row) for row in rows]
-        if len(rows) != decisions or any(length != options for length in lengths):
+        lengths = [len(row) for row in said]
+        if len(said) != decisions or any(length != options for length in lengths):
             raise ArchitectureError(
-                f"option_operators()[{name!r}] has {len(rows)} rows of {sorted(set(lengths))} "
-                f"options, but the choice has {(decisions, options)} (decisions, options)"
+                f"option_operators()[{choice.name!r}] has {len(said)} rows of "
+                f"{sorted(set(lengths))} options, but the choice has {(decisions, options)} "
+                "(decisions, options)"
             )
         places: list[int] = []
         operators: list[Operator] = []
-        for d, row in enumerate(rows):
+        for d, row in enumerate(said):
             for k, runs in enumerate(row):
                 present = choice.options[d][k] is not None
-                operators += runs if present else []
+                operators += runs if present else ()
                 places += [d * options + k] * (len(runs) if present else 0)
-        found.append(OperatorCounts(tuple(operators), sample[choice].flatten(1)[:, places]))
-    return found
+        made = tuple(operators), torch.tensor(places, dtype=torch.int64, device=device)
+        self._kept[choice.name] = said, *made
+        return made
 
 
 def fixed_counts(operators: Sequence[Operator], reference: Tensor) -> OperatorCounts:

@@ -7,11 +7,14 @@ sample; what one run takes is a property of a machine, and stands in a table of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from dnas.errors import CostError
 
 #: A size of an operator as it stands in JSON.
 Size = int | float
@@ -106,13 +109,31 @@ class Pricing:
     def __init__(self, name: str, prices: Callable[[Operator], float]) -> None:
         self.name = name
         self.prices = prices
-        self._known: dict[tuple[Operator, ...], Tensor] = {}
+        self._known: dict[Operator, float] = {}
+        #: Operators of the last counts, and their prices on the device of those: in a search the
+        #: same ones come again and again, and a GPU is not to be waited for.
+        self._last: tuple[tuple[Operator, ...], Tensor] | None = None
 
     def __call__(self, counts: OperatorCounts) -> Tensor:
         """``(B,)`` expected sum of prices."""
-        known = self._known.get(counts.operators)
-        if known is None or known.device != counts.counts.device:
-            numbers = [self.prices(operator) for operator in counts.operators]
-            known = torch.tensor(numbers, dtype=torch.float64, device=counts.counts.device)
-            self._known[counts.operators] = known
-        return counts.counts @ known.to(counts.counts.dtype)
+        last, device = self._last, counts.counts.device
+        if last is None or last[0] != counts.operators or last[1].device != device:
+            numbers = [self.of(operator) for operator in counts.operators]
+            prices = torch.tensor(numbers, dtype=torch.float64, device=device)
+            self._last = last = counts.operators, prices
+        return counts.counts @ last[1].to(counts.counts.dtype)
+
+    def of(self, operator: Operator) -> float:
+        """The price of one run.
+
+        Raises:
+            CostError: It has none, or its price is no number that could be one.
+        """
+        if operator not in self._known:
+            price = self.prices(operator)
+            if not (isinstance(price, int | float) and 0 <= price < math.inf):
+                raise CostError(
+                    f"{self.name}: the price of {operator} is {price!r}; give a number of 0 or more"
+                )
+            self._known[operator] = price
+        return self._known[operator]

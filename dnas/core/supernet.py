@@ -28,18 +28,18 @@ from dnas.core.architecture import Architecture, Option
 from dnas.core.choice import Choice
 from dnas.core.cost_terms import (
     CostTables,
+    OperatorTables,
     OptionCosts,
     OptionOperators,
     fixed_counts,
     known_choice,
-    option_counts,
 )
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.core.operator import Operator, OperatorCounts, Pricing, joined
 from dnas.core.picture import Picture
 from dnas.core.sample import Sample
-from dnas.core.subclassing import check_keywords, without_init
-from dnas.errors import ArchitectureError, CostError
+from dnas.core.subclassing import check_keywords, checked_costs, checked_form, without_init
+from dnas.errors import ArchitectureError, CostError, NoExpectationError
 
 
 class SuperNet(nn.Module, ABC):
@@ -103,7 +103,7 @@ class SuperNet(nn.Module, ABC):
             totals[cost] = totals[cost] + value if cost in totals else value
 
         for child in self.nested():
-            for cost, value in child.cost_terms(sample).items():
+            for cost, value in checked_costs(child, child.cost_terms(sample)).items():
                 add(cost, value)
         for cost, tables in self.option_costs().items():
             for name, table in tables.items():
@@ -134,7 +134,7 @@ class SuperNet(nn.Module, ABC):
         """
         reference = _reference(sample)
         nested = [child.operator_terms(sample) for child in self.nested()]
-        options = option_counts(self.choices, sample, self.option_operators())
+        options = self._operator_tables.counts(self.choices, sample, self.option_operators())
         fixed = fixed_counts(self.fixed_operators(), reference)
         return joined([*nested, *options, fixed], reference)
 
@@ -146,7 +146,7 @@ class SuperNet(nn.Module, ABC):
         ``super().trim`` first, then drop). What is trimmed already must pass unchanged.
         """
         for child in self.nested():
-            architecture = child.trim(architecture)
+            architecture = checked_form(child, "trim", child.trim(architecture))
         return architecture
 
     def canonical(self, architecture: Architecture) -> Architecture:
@@ -155,7 +155,7 @@ class SuperNet(nn.Module, ABC):
         At least as coarse as ``trim``. Nested supernets canonicalise their own decisions.
         """
         for child in self.nested():
-            architecture = child.canonical(architecture)
+            architecture = checked_form(child, "canonical", child.canonical(architecture))
         return architecture
 
     def pictures(self) -> dict[str, Picture]:
@@ -250,7 +250,7 @@ class SuperNet(nn.Module, ABC):
                 option = row[column]
                 assert option is not None, "a hard sample took an option that does not exist"
                 decisions[key] = option
-        return Sample(weights, self.trim(Architecture(decisions)))
+        return Sample(weights, self._trimmed(decisions))
 
     def sample_arch(
         self, *, most_likely: bool = False, generator: torch.Generator | None = None
@@ -271,7 +271,7 @@ class SuperNet(nn.Module, ABC):
                 present = [option for option in row if option is not None]
                 column = int(torch.randint(len(present), (), generator=generator))
                 decisions[key] = present[column]
-        return self.trim(Architecture(decisions))
+        return self._trimmed(decisions)
 
     def probability_sample(self) -> Sample:
         """softmax(theta) as weights ``(1, D, K)``, differentiable.
@@ -315,11 +315,18 @@ class SuperNet(nn.Module, ABC):
     def expected_cost(self, sample: Sample) -> dict[str, Tensor]:
         """Costs by name, each ``(B,)`` (``(1,)`` for a shared sample), differentiable (equation 4).
 
-        Those of ``cost_terms``, and those that operators were priced for with ``price``.
+        Those of ``cost_terms``, and those that operators were priced for with ``price``: these
+        are left out where they are known of single architectures only and ``sample`` is a soft one.
+
+        Raises:
+            CostError: ``cost_terms`` gives no tensors by name.
         """
-        costs = self.cost_terms(sample)
+        costs = checked_costs(self, self.cost_terms(sample))
         if self._pricings:
-            counts = self.operator_terms(sample)
+            try:
+                counts = self.operator_terms(sample)
+            except NoExpectationError:
+                return costs
             for pricing in self._pricings.values():
                 costs[pricing.name] = pricing(counts)
         return costs
@@ -354,9 +361,10 @@ class SuperNet(nn.Module, ABC):
         Raises:
             CostError: There is no price for an operator, or nobody said what this supernet runs.
         """
+        pricing = Pricing(cost, prices)
         for operator in self.operators():
-            prices(operator)
-        self._pricings[cost] = Pricing(cost, prices)
+            pricing.of(operator)
+        self._pricings[cost] = pricing
 
     def cost(self, architecture: Mapping[str, Option]) -> dict[str, float]:
         """Exact costs of one architecture: ``expected_cost`` at its one-hot sample, in float64."""
@@ -401,6 +409,14 @@ class SuperNet(nn.Module, ABC):
         found: CostTables = self.__dict__.setdefault("_cost_tables", CostTables())
         return found
 
+    @property
+    def _operator_tables(self) -> OperatorTables:
+        found: OperatorTables = self.__dict__.setdefault("_operators", OperatorTables())
+        return found
+
+    def _trimmed(self, decisions: Mapping[str, Option]) -> Architecture:
+        return checked_form(self, "trim", self.trim(Architecture(decisions)))
+
     def _complete(self, architecture: Mapping[str, Option]) -> tuple[Architecture, Architecture]:
         """``architecture`` with every decision filled in, and trimmed."""
         full: dict[str, Option] = {}
@@ -420,7 +436,7 @@ class SuperNet(nn.Module, ABC):
             raise ArchitectureError(
                 f"unknown decisions {unknown[:5]}; this space has {sorted(known)[:5]} ..."
             )
-        trimmed = self.trim(Architecture(full))
+        trimmed = self._trimmed(full)
         missing = sorted(set(trimmed) - set(architecture))
         if missing:
             raise ArchitectureError(

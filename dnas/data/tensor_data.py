@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dnas.data.batch import TensorBatch
+from dnas.data.given import check_finite, given_inputs, given_tensor
 from dnas.data.order import FullOrder
 from dnas.data.splits import PARTS, indices_hash
 from dnas.data.store_loader import resident_limit
@@ -35,12 +36,13 @@ class TensorData:
     """Rows in memory; implements :class:`dnas.spaces.Prepared`.
 
     Args:
-        inputs: Positional arguments of the model's ``forward``, each ``(rows, ...)``, on the CPU.
-        labels: ``(rows, ...)``, on the CPU.
+        inputs: Positional arguments of the model's ``forward``, each ``(rows, ...)``, on the CPU;
+            tensors or numpy arrays. float64 becomes float32, other types stay.
+        labels: ``(rows, ...)``, on the CPU; likewise.
         parts: The rows of ``train``, ``validation`` and ``test``; or of ``weights``, ``theta``,
-            ``validation`` and ``test``. Each is either row numbers, ``(n,)`` integers, or a
-            fraction: a random share of the rows that no part has by number. Fractions may add up
-            to less than 1; other rows are left out then.
+            ``validation`` and ``test``. Each is either row numbers, ``(n,)`` integers (a
+            tensor or an array), or a fraction: a random share of the rows that no part has by
+            number. Fractions may add up to less than 1; other rows are left out then.
         spec: What models must know of the data (``Prepared.spec``).
         weights_training_proportion: Share of ``train``, drawn at random, that trains the weights;
             the others train theta. The flag of that name in click logs.
@@ -55,23 +57,23 @@ class TensorData:
             what a checkpoint was made of.
 
     Raises:
-        DataError: Lengths differ, parts overlap or are empty, or a row number, a fraction or the
-            name of a part is wrong.
+        DataError: Lengths differ, parts overlap or are empty, a row number, a fraction or the
+            name of a part is wrong, or a row of a part has NaN or infinity.
     """
 
     def __init__(
         self,
-        inputs: Sequence[Tensor],
-        labels: Tensor,
-        parts: Mapping[str, Tensor | float],
+        inputs: Sequence[Tensor | np.ndarray],
+        labels: Tensor | np.ndarray,
+        parts: Mapping[str, Tensor | np.ndarray | float],
         *,
         spec: Any,
         weights_training_proportion: float = 0.8,
         seed: int = 1,
         name: str = "tensors",
     ) -> None:
-        self.inputs = tuple(inputs)
-        self.labels = labels
+        self.inputs = given_inputs(name, inputs)
+        self.labels = labels = given_tensor(name, "labels", labels)
         lengths = [tensor.shape[0] if tensor.dim() else 0 for tensor in (*self.inputs, labels)]
         if len(set(lengths)) != 1:
             raise DataError(
@@ -81,7 +83,15 @@ class TensorData:
         if seed < 0:
             raise DataError(f"{name}: seed={seed} must not be negative")
         self.spec = spec
-        self.splits = _divided(name, parts, labels.shape[0], weights_training_proportion, seed)
+        numbered = {
+            part: given_tensor(name, f"the {part} part", value)
+            if isinstance(value, np.ndarray)
+            else value
+            for part, value in parts.items()
+        }
+        self.splits = _divided(name, numbered, labels.shape[0], weights_training_proportion, seed)
+        named = {f"inputs[{number}]": tensor for number, tensor in enumerate(self.inputs)}
+        check_finite(name, {**named, "labels": labels}, self.splits)
         self.record: dict[str, Any] = {
             "data_set": name,
             "content_hash": _content_hash((*self.inputs, labels)),

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dnas.errors import DnasError, JobError
 from dnas.files import read_json, write_json
+from dnas.jobs.experiment import other_origins
 from dnas.jobs.job import Job, State
 from dnas.jobs.verdict import read_result
 from dnas.quality import Quality, judged_by
@@ -173,7 +174,8 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
         )
     (quality,) = measures
     every = _by_architecture(candidate for _, candidate in sorted(values, key=lambda v: v[0]))
-    ranked = [candidate for candidate in every if candidate.origin not in _CONTROLS] or every
+    also = other_origins(run)
+    ranked = [c for c in every if not _is_control(c, also.get(c.canonical_id, set()))] or every
     return Choice(
         metric=quality.metric,
         maximize=quality.maximize,
@@ -209,6 +211,19 @@ def write_choice(run: RunFolder, choice: Choice) -> None:
 def path_in_run(run: RunFolder, file: Path) -> str:
     """The file's path from the run folder, which stays true when the folder is moved."""
     return Path(os.path.relpath(file, run.path)).as_posix()
+
+
+def _is_control(candidate: Candidate, also: Collection[str]) -> bool:
+    """Whether nothing but controls came to this architecture.
+
+    One that a search found and another search drew for comparison is trained once, as whichever
+    came first.
+
+    Args:
+        candidate: As it was trained.
+        also: How it came about elsewhere in the run.
+    """
+    return candidate.origin in _CONTROLS and all(origin in ("", *_CONTROLS) for origin in also)
 
 
 def _by_architecture(ranked: Iterable[Candidate]) -> list[Candidate]:

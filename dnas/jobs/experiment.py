@@ -85,12 +85,20 @@ def record_duplicates(run: RunFolder, duplicates: list[dict[str, str]]) -> None:
 
     Args:
         run: The run folder.
-        duplicates: For each, ``architecture`` (its file), ``canonical_id`` and ``same_as`` (the
-            file that is trained).
+        duplicates: For each, ``architecture`` (its file), ``canonical_id``, ``same_as`` (the file
+            that is trained) and ``origin`` (how it came about; empty if its file does not say).
     """
     value = _known(run) or {"format": _FORMAT}
     if value.get("duplicates") != duplicates:
         write_json(run.experiment, value | {"duplicates": duplicates})
+
+
+def other_origins(run: RunFolder) -> dict[str, set[str]]:
+    """Canonical id -> how the architectures came about that were not trained a second time."""
+    found: dict[str, set[str]] = {}
+    for duplicate in _known(run).get("duplicates", []):
+        found.setdefault(duplicate["canonical_id"], set()).add(duplicate.get("origin", ""))
+    return found
 
 
 def _known(run: RunFolder) -> dict[str, Any]:

@@ -300,9 +300,9 @@ class SampledJobs:
                 "file; check its sampling schedule (epochs at which to sample, how many)"
             )
         # All are read before any is used: a damaged one must not leave half of a supernet's jobs.
-        found = [(file.absolute(), canonical_id_of(file)) for file in files]
+        found = [(file.absolute(), *identity_of(file)) for file in files]
         specs: list[JobSpec] = []
-        for file, canonical_id in found:
+        for file, canonical_id, origin in found:
             first = self._trained.setdefault(canonical_id, file)
             if not _same_place(first, file):
                 name, same = path_in_run(self._run, file), path_in_run(self._run, first)
@@ -310,6 +310,7 @@ class SampledJobs:
                     "architecture": name,
                     "canonical_id": canonical_id,
                     "same_as": same,
+                    "origin": origin,
                 }
                 logger.info("%s equals %s (%s): not trained twice", name, same, canonical_id)
                 continue
@@ -327,8 +328,8 @@ def _same_place(first: Path, second: Path) -> bool:
     return first.parts[-4:] == second.parts[-4:]
 
 
-def canonical_id_of(file: Path) -> str:
-    """The canonical id in an architecture file.
+def identity_of(file: Path) -> tuple[str, str]:
+    """The canonical id in an architecture file, and how it came about (empty if it does not say).
 
     Raises:
         JobError: It is damaged, or says none; worded as the end of the job that left it.
@@ -343,4 +344,6 @@ def canonical_id_of(file: Path) -> str:
             f"it succeeded but left an architecture without a canonical_id: {file}; write one, "
             "equal for architectures that are the same network"
         )
-    return canonical_id
+    provenance = value.get("provenance")
+    origin = provenance.get("kind") if isinstance(provenance, dict) else None
+    return canonical_id, origin if isinstance(origin, str) else ""

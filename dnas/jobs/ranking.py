@@ -34,7 +34,7 @@ from dnas.jobs.experiment import check_experiment_id, record_experiment
 from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.pipeline import MAX_SUBMITTED, canonical_id_of, check_config, slot_pool
+from dnas.jobs.pipeline import MAX_SUBMITTED, check_config, identity_of, slot_pool
 from dnas.jobs.slots import SlotPool
 from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, RunFolder
 
@@ -227,7 +227,7 @@ class FollowingJobs:
             raise JobError(f"it succeeded but left no architecture in {job.folder.architectures}")
         found: dict[str, Path] = {}
         for file in files:
-            found.setdefault(canonical_id_of(file), file)
+            found.setdefault(identity_of(file)[0], file)
         return [
             replace(
                 template,

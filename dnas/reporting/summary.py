@@ -27,6 +27,7 @@ from dnas.reporting.statistics import (
     population,
     statistics_frame,
 )
+from dnas.reporting.targets import target_lines
 from dnas.reporting.text import columns, compact, cut, fixed, plural, shorten
 
 MOST_LINES = 40
@@ -77,6 +78,7 @@ def summary_text(findings: Findings) -> str:
     body = final_lines(findings.records.choice, findings.final)
     if len(kept):
         body += _best(kept, findings.cost)
+    body += target_lines(findings.records)
     body += complexity_lines(findings.complexity)
     body += latency_lines(findings.latency)
     if len(kept):

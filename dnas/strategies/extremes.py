@@ -61,7 +61,10 @@ def _one_pass(
             tried[name][torch.arange(len(columns), device=columns.device), row, columns] = 1.0
             costs = super_net.expected_cost(Sample(tried))
             if cost not in costs:
-                raise ConfigError(f"cost {cost!r}: this search space has {sorted(costs)}")
+                raise ConfigError(
+                    f"--sample_extremes: cost {cost!r}: in expectation this search space has "
+                    f"{sorted(costs)}"
+                )
             values = (sign * costs[cost]).expand(len(columns)).tolist()
             best = values.index(min(values))
             weights[name] = tried[name][best : best + 1]

@@ -20,7 +20,12 @@ from dnas.strategies.phases import THETA, WEIGHTS, Number, exact, plan_phases
 from dnas.strategies.search_state import SearchPosition
 from dnas.strategies.search_step import SearchStep
 from dnas.strategies.theta_history import ThetaHistory
-from dnas.strategies.turns import Turns, make_optimizer, trainable_weights
+from dnas.strategies.turns import (
+    Turns,
+    check_optimizer_arguments,
+    make_optimizer,
+    trainable_weights,
+)
 from dnas.strategies.watch import expected_costs
 from dnas.training.graphs import check_step_mode
 from dnas.training.job_files import JobFiles
@@ -178,6 +183,22 @@ class SearchSetup:
             clip_grad_norm_value=clip_grad_norm_value,
             num_random_archs=num_random_archs,
             log_every_steps=log_every_steps,
+        )
+        check_optimizer_arguments(
+            "w_optim_class",
+            w_optim_class,
+            "weights_initial_lrs",
+            weights_initial_lrs,
+            "weights_lr_lambdas",
+            weights_lr_lambdas,
+        )
+        check_optimizer_arguments(
+            "m_optim_class",
+            m_optim_class,
+            "mask_initial_lrs",
+            mask_initial_lrs,
+            "mask_lr_lambdas",
+            mask_lr_lambdas,
         )
         check_precision(precision)
         if valid_dataloader is not None and make_metrics is None:

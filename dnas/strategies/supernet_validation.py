@@ -54,7 +54,15 @@ def validate_supernet(
 
     try:
         return {
-            name: evaluate(super_net, forward, loader, make_metrics(), generator.device, world)
+            name: evaluate(
+                super_net,
+                forward,
+                loader,
+                make_metrics(),
+                generator.device,
+                world,
+                part="validation",
+            )
             for name, forward in (("supernet", soft), ("most_likely", most_likely))
         }
     except NonFiniteError as error:

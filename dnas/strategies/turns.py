@@ -6,8 +6,9 @@ the other are neither computed nor applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,45 @@ from dnas.core.schedules import LrLambda, constant
 from dnas.errors import ConfigError
 from dnas.strategies.phases import THETA, WEIGHTS
 from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
+
+
+def check_optimizer_arguments(
+    class_name: str, optimizer_class: Any, lrs_name: str, lrs: Any, lambdas_name: str, lambdas: Any
+) -> None:
+    """Refuse what no optimizer can be made of, by the argument's name.
+
+    Args:
+        class_name: What ``optimizer_class`` is called in messages; of the others likewise.
+        optimizer_class: To be a class of optimizers.
+        lrs_name: See above.
+        lrs: To be a learning rate for each parameter group.
+        lambdas_name: See above.
+        lambdas: To be a function for each parameter group, or None.
+
+    Raises:
+        ConfigError: One is something else.
+    """
+    if not callable(optimizer_class):
+        raise ConfigError(
+            f"{class_name} is {optimizer_class!r:.80}; give a class, such as torch.optim.Adam"
+        )
+    if not _is_list(lrs) or not all(
+        isinstance(lr, Real) and not isinstance(lr, bool) for lr in lrs
+    ):
+        number = f"[{lrs}]" if isinstance(lrs, Real) else "[0.01]"
+        raise ConfigError(
+            f"{lrs_name} is {lrs!r:.80}; give a list with a learning rate for each parameter "
+            f"group, such as {number}"
+        )
+    if lambdas is not None and not (_is_list(lambdas) and all(map(callable, lambdas))):
+        raise ConfigError(
+            f"{lambdas_name} is {lambdas!r:.80}; give a list with a function of the epochs "
+            "completed for each parameter group"
+        )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | Mapping)
 
 
 def make_optimizer(

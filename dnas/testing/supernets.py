@@ -30,6 +30,7 @@ from dnas.testing.contracts.forward import (
     check_rows_may_have_their_own_sample,
 )
 from dnas.testing.contracts.given import MakeBatch, MakeSuperNet
+from dnas.testing.contracts.making import check_what_is_made
 from dnas.testing.contracts.operators import check_operators
 from dnas.testing.contracts.phases import check_no_hidden_decisions, check_phases_keep_apart
 from dnas.testing.contracts.sampling import check_samples_come_from_the_generator, check_sampling
@@ -41,6 +42,7 @@ Check = Callable[[MakeSuperNet, MakeBatch], None]
 
 #: In the order in which a mistake is best explained.
 ALL_CHECKS: tuple[Check, ...] = (
+    check_what_is_made,
     check_forward_uses_the_sample,
     check_forms,
     check_every_option_is_reachable,
@@ -102,7 +104,8 @@ class SuperNetContracts:
         raise NotImplementedError(f"{type(self).__name__} needs a method make_batch(self, rows)")
 
     def check(self, check: Check) -> None:
-        """Run one of the checks on this class's supernet."""
+        """Run one of the checks on this class's supernet, once there is one to check."""
+        _run(check_what_is_made, self.make_supernet, self.make_batch, self.seed)
         _run(check, self.make_supernet, self.make_batch, self.seed)
 
     # ---- 1: forward and build -----------------------------------------------------------------

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader
+from dnas.training.judging import check_accumulator, check_finite_metrics, check_metrics
 from dnas.training.task import MetricAccumulator
 from dnas.training.world import Share, World
 
@@ -20,6 +21,7 @@ def evaluate(
     metrics: MetricAccumulator,
     device: torch.device,
     world: World | None = None,
+    part: str | None = None,
 ) -> dict[str, float | None]:
     """Metrics of ``forward`` over one epoch of ``loader``.
 
@@ -32,8 +34,16 @@ def evaluate(
         metrics: An empty accumulator.
         device: Where to compute.
         world: The processes that compute; None: this one alone.
+        part: Of the data: NaN and infinity are refused in its metrics. None: they are given.
+
+    Raises:
+        ConfigError: ``metrics`` is no accumulator, or does not give a dict of numbers.
+        NonFiniteError: A metric of ``part`` is not finite, nor are the outputs.
+        DataError: A metric of ``part`` is not finite, though the outputs are.
     """
+    check_accumulator(metrics)
     world = world or World()
+    finite: list[Tensor] = []
     was_training = module.training
     module.eval()
     try:
@@ -41,7 +51,13 @@ def evaluate(
             for batch in loader.batches(0, len(loader)):
                 share = world.share(len(batch.labels))
                 outputs = forward(world.local(batch, share).to(device), share)
-                metrics.update(world.gather(outputs, share), batch.labels.to(device))
+                outputs = world.gather(outputs, share)
+                metrics.update(outputs, batch.labels.to(device))
+                finite.append(torch.isfinite(outputs).all())
     finally:
         module.train(was_training)
-    return metrics.compute()
+    found = check_metrics(metrics.compute())
+    if part is not None:
+        # Nothing is read from the device unless a metric is wrong.
+        check_finite_metrics(found, part, lambda: bool(torch.stack(finite).all()))
+    return found

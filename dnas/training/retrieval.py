@@ -137,6 +137,7 @@ def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss_co
         metrics=partial(RetrievalMetrics, loss),
         selection=selection,
         maximize=selection in RANKING_METRICS,
+        names=known,
     )
 
 

@@ -199,7 +199,7 @@ class StandaloneTrainer:
         self.world.wait()  # for the main process, which writes the best weights
         self._load_best()
         if self.test_loader is not None:
-            self.result.test = self._metrics(self.test_loader)
+            self.result.test = self._metrics(self.test_loader, "test")
         return self.result
 
     def _run_until(self, stop: int, progress: Progress) -> None:
@@ -267,7 +267,7 @@ class StandaloneTrainer:
         self.optimizer.step()
         return loss
 
-    def _metrics(self, loader: Loader) -> Metrics:
+    def _metrics(self, loader: Loader, part: str) -> Metrics:
         try:
             return evaluate(
                 self.model,
@@ -276,6 +276,7 @@ class StandaloneTrainer:
                 self.task.metrics(),
                 self.device,
                 self.world,
+                part,
             )
         except NonFiniteError as error:
             raise DivergenceError(
@@ -285,7 +286,7 @@ class StandaloneTrainer:
             ) from error
 
     def _evaluate(self) -> None:
-        metrics = self._metrics(self.valid_loader)
+        metrics = self._metrics(self.valid_loader, "validation")
         steps = sum(count for _, count in self._segment)
         train_loss = sum(mean * count for mean, count in self._segment) / max(steps, 1)
         self._segment = []

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dnas.core import Architecture, Operator, OperatorCounts, Option, Sample, SuperNet
 from dnas.data.batch import Bags
-from dnas.errors import ConfigError
+from dnas.errors import ConfigError, NoExpectationError
 from dnas.models import EmbeddingTables
 from dnas.training.optim import OptimizerClass
 from supernets.nasrec.expected_cost import expected_costs
@@ -30,7 +30,11 @@ from supernets.nasrec.genome import (
 )
 from supernets.nasrec.layers import Weight
 from supernets.nasrec.liveness import canonical_genome, decisions_with_effect
-from supernets.nasrec.measured import extreme_genomes, network_operators
+from supernets.nasrec.measured import (
+    enough_to_interpolate,
+    extreme_genomes,
+    network_operators,
+)
 from supernets.nasrec.model import NASRecModel, parameter_name
 from supernets.nasrec.network import Network
 from supernets.nasrec.path_step import SlicedPathStep, updates_slices
@@ -47,8 +51,8 @@ _NO_EXPECTED_LATENCY = (
     "with --search_algorithm=evolution or random_search and --cost_limit latency=..., or with "
     "--search_algorithm=dnas for another cost"
 )
-#: Random networks whose operators stand for those of all.
-_NETWORKS_TO_MEASURE = 40
+#: Random networks whose operators stand for those of all: at least, and at most.
+_NETWORKS, _MOST_NETWORKS = 40, 400
 
 
 class NASRecSuperNet(SuperNet):
@@ -157,23 +161,32 @@ class NASRecSuperNet(SuperNet):
         """What a hard sample's network runs.
 
         Raises:
-            ConfigError: A soft sample: the widths of inputs are sums of many decisions, so that
-                most networks run operators of their own, and there is no list of all of them.
+            NoExpectationError: A soft sample: the widths of inputs are sums of many decisions, so
+                that most networks run operators of their own, and there is no list of all of them.
         """
         reference = next(iter(sample.weights.values()))
         if sample.architecture is None:
-            raise ConfigError(_NO_EXPECTED_LATENCY)
-        runs = network_operators(self.network(sample.architecture), self.table_rows, self.id_skew)
+            raise NoExpectationError(_NO_EXPECTED_LATENCY)
+        runs = self._runs(sample.architecture)
         return OperatorCounts(runs, reference.new_ones(1, len(runs)))
 
     def operators(self) -> tuple[Operator, ...]:
-        """Those of the smallest networks, of the largest one, and of random ones."""
+        """Those of the smallest networks, of the largest one, and of random ones.
+
+        So many random ones that of each family of operators enough are there to interpolate the
+        others, or that there are no more.
+        """
         generator = torch.Generator().manual_seed(1)
-        found = [self.architecture(genome) for genome in extreme_genomes(self.shape)]
-        found += [self.random_architecture(generator) for _ in range(_NETWORKS_TO_MEASURE)]
-        networks = [self.network(architecture) for architecture in found]
-        runs = [network_operators(n, self.table_rows, self.id_skew) for n in networks]
-        return tuple(sorted({operator for network in runs for operator in network}))
+        extremes = [self.architecture(genome) for genome in extreme_genomes(self.shape)]
+        found = {operator for architecture in extremes for operator in self._runs(architecture)}
+        for number in range(_MOST_NETWORKS):
+            if number >= _NETWORKS and enough_to_interpolate(found):
+                break
+            found.update(self._runs(self.random_architecture(generator)))
+        return tuple(sorted(found))
+
+    def _runs(self, architecture: Mapping[str, Option]) -> tuple[Operator, ...]:
+        return network_operators(self.network(architecture), self.table_rows, self.id_skew)
 
     # ------------------------------------------------------------------ architectures
 

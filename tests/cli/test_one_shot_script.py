@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from dnas.errors import ConfigError
 from dnas.spaces import space_config
 from dnas.strategies.evaluator import SharedWeightsEvaluator
 from dnas.strategies.proposals import Proposals
+from dnas.training.task import CLICKS
 from supernets import EMB_CARD
 from tests.processes import ENVIRONMENT, ROOT, result_of, wait_until
 from tests.toys import SPACE_FLAGS
@@ -231,6 +233,13 @@ def test_a_limit_is_of_the_spaces_usual_cost(scripts, capsys):
     assert search.main([*flags(scripts, "--cost_limit=30"), "--print_config"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["cost_limit"] == ["embedding_rows=30.0"]
+
+
+def test_a_misspelt_selection_is_found_before_anything_is_trained(scripts, monkeypatch, capsys):
+    monkeypatch.setattr(type(EMB_CARD), "task", replace(CLICKS, selection="AUC"))
+    assert search.main(flags(scripts)) == 2
+    assert "selection 'AUC' is no metric; compute() gives logloss, auc" in capsys.readouterr().err
+    assert not (scripts.folder / "e" / "metrics.jsonl").exists()
 
 
 def test_flags_of_a_training_that_is_not_done_are_named(evolved, caplog):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from dnas.cli.job import JobFlags
 from dnas.core import ArchitectureRecord
 from dnas.data import PreparedData
 from dnas.errors import ConfigError
+from dnas.spaces import find_space
 from dnas.strategies.search_manager import SearchManager
+from dnas.training.task import CLICKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +38,7 @@ def test_print_config_round_trips(scripts, tmp_path, capsys):
     first = capsys.readouterr().out
     printed = json.loads(first)
     assert (printed["temp_decay"], printed["cardinality_options"]) == (0.3, ["1.0", "0.5"])
-    assert printed["cost"] == "embedding_rows"
+    assert (printed["cost"], printed["cost_target"]) == (None, [])
     assert not {"config", "print_config"} & set(printed)
     assert not (tmp_path / "s").exists()  # nothing was done
     path = tmp_path / "c.json"
@@ -44,6 +47,16 @@ def test_print_config_round_trips(scripts, tmp_path, capsys):
     assert capsys.readouterr().out == first
     assert search.main(["--config", str(path), "--temp_decay=0.4", "--print_config"]) == 0
     assert json.loads(capsys.readouterr().out) == {**printed, "temp_decay": 0.4}
+
+
+def test_targets_on_the_command_line_win_over_a_printed_config(scripts, tmp_path, capsys):
+    assert search.main([*scripts.search_flags("--cost_target=30"), "--print_config"]) == 0
+    first = capsys.readouterr().out
+    assert json.loads(first)["cost_target"] == ["embedding_rows=30.0"]
+    path = tmp_path / "c.json"
+    path.write_text(first)
+    assert search.main([f"--config={path}", "--cost_target=params=100", "--print_config"]) == 0
+    assert json.loads(capsys.readouterr().out)["cost_target"] == ["params=100.0"]
 
 
 def test_toml_configs(scripts, tmp_path, capsys):
@@ -404,6 +417,30 @@ def test_the_console_script_calls_the_scripts(scripts, capsys):
     assert console.main(["status", "/no/such/run"]) == 2
 
 
+@pytest.mark.parametrize("command", console.COMMANDS)
+def test_help_names_the_program_as_it_was_called(command, capsys):
+    with pytest.raises(SystemExit) as error:
+        console.main([command, "--help"])
+    assert error.value.code == 0
+    assert f"usage: dnas {command} " in capsys.readouterr().out
+
+
+def test_scripts_keep_their_names(capsys):
+    with pytest.raises(SystemExit):
+        search.main(["--help"])
+    assert "usage: train_dnas.py " in capsys.readouterr().out
+    assert "(train_dnas.py)" in console.usage()
+
+
+def test_errors_in_flags_name_the_program_as_it_was_called(capsys):
+    with pytest.raises(SystemExit) as error:
+        console.main(["search", "--search_space=emb_card", "--no_such_flag=1"])
+    assert error.value.code == 2
+    told = capsys.readouterr().err
+    assert "dnas search --help" in told
+    assert "train_dnas.py" not in told
+
+
 def test_help_of_the_console_script_needs_no_torch():
     code = (
         "import sys; from dnas.cli.main import main; main(['--help']); "
@@ -411,3 +448,20 @@ def test_help_of_the_console_script_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done
+
+
+@pytest.mark.parametrize("flag", ["--validate", "--no-validate"])
+def test_a_misspelt_selection_ends_a_search_before_it_begins(
+    scripts, tmp_path, monkeypatch, capsys, flag
+):
+    monkeypatch.setattr(type(find_space("emb_card")), "task", replace(CLICKS, selection="AUC"))
+    assert scripts.search(flag) == 2
+    assert "selection 'AUC' is no metric; compute() gives logloss, auc" in capsys.readouterr().err
+    assert not (tmp_path / "s" / "metrics.jsonl").exists()
+
+
+def test_a_misspelt_selection_ends_a_training_before_it_begins(searched, monkeypatch, capsys):
+    monkeypatch.setattr(type(find_space("emb_card")), "task", replace(CLICKS, selection="AUC"))
+    assert searched.train(name="misspelt") == 2
+    assert "selection 'AUC' is no metric; compute() gives logloss, auc" in capsys.readouterr().err
+    assert not (searched.folder / "misspelt" / "metrics.jsonl").exists()

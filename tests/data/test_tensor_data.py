@@ -177,3 +177,66 @@ def test_batches_that_do_not_fit_name_their_flag() -> None:
         loader(data(), "dev")
     with pytest.raises(DataError, match="steps begin at 0"):
         list(loader(data()).batches(-1, 2))
+
+
+def test_numpy_arrays_are_taken_and_float64_becomes_float32() -> None:
+    x = np.arange(12.0).reshape(6, 2)
+    whole = np.arange(6)
+    reversed_view = np.arange(6, dtype=np.float32)[::-1]
+    fixed = np.arange(6, dtype=np.int8)
+    fixed.flags.writeable = False
+    numbers = {"train": np.arange(4), "validation": np.array([4]), "test": np.array([5])}
+    taken = TensorData((x, whole, reversed_view, fixed), x[:, 0], numbers, spec=None)
+    types = [tensor.dtype for tensor in (*taken.inputs, taken.labels)]
+    assert types == [torch.float32, torch.int64, torch.float32, torch.int8, torch.float32]
+    assert taken.inputs[2].tolist() == [5, 4, 3, 2, 1, 0]
+    assert list(taken.splits["train"]) == [0, 1, 2, 3]
+    same = TensorData(
+        (torch.from_numpy(x), torch.arange(6), torch.arange(5.0, -1.0, -1.0), torch.tensor(fixed)),
+        torch.arange(0.0, 12.0, 2.0, dtype=torch.float64),
+        {part: torch.from_numpy(rows) for part, rows in numbers.items()},
+        spec=None,
+    )
+    assert same.record == taken.record
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        (torch.zeros(4, 2), torch.zeros(4), r"inputs is one Tensor of shape \(4, 2\); .* \(x,\)"),
+        (
+            np.zeros((4, 2)),
+            torch.zeros(4),
+            r"inputs is one ndarray of shape \(4, 2\); give a tuple",
+        ),
+        ((), torch.zeros(4), r"inputs is \(\); give a tuple of tensors"),
+        ((np.array(["a", "b"]),), torch.zeros(2), r"inputs\[0\] is an array of <U1; give numbers"),
+        ((torch.zeros(2, 2),), [0, 1], "labels is a list; give a tensor or a numpy array"),
+    ],
+)
+def test_what_is_no_data(inputs, labels, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=message):
+        TensorData(inputs, labels, SHARES, spec=None)
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "message"),
+    [
+        (3, float("nan"), r"inputs\[1\] has the value nan in row 3, which is in the weights part"),
+        (4, float("-inf"), r"inputs\[1\] has the value -inf in row 4, which is in the theta part"),
+        (6, 1e300, r"inputs\[1\] has the value inf in row 6, which is in the test part \(1 such"),
+        (7, float("nan"), None),  # a row that no part has
+    ],
+)
+def test_values_that_are_not_finite(row, value, message) -> None:  # type: ignore[no-untyped-def]
+    numbers = {"weights": [0, 1, 2, 3], "theta": [4], "validation": [5], "test": [6]}
+    parts = {part: torch.tensor(rows) for part, rows in numbers.items()}
+    x = torch.zeros(8, 2, 3, dtype=torch.float64)
+    x[row, 1, 2] = value
+    if message is None:
+        TensorData((torch.arange(8), x), torch.zeros(8), parts, spec=None)
+        return
+    with pytest.raises(DataError, match=message):
+        TensorData((torch.arange(8), x), torch.zeros(8), parts, spec=None)
+    with pytest.raises(DataError, match=message.replace(r"inputs\[1\]", "labels")):
+        TensorData((torch.arange(8),), x, parts, spec=None)

@@ -22,6 +22,7 @@ from dnas.files import write_json
 from dnas.jobs import Manager, Outcome, SlotPool, run_pipeline
 from dnas.jobs.choice import choose, read_choice
 from dnas.jobs.executors.debug import DebugExecutor
+from dnas.jobs.experiment import record_duplicates
 from dnas.jobs.job import Job, JobSpec, State
 from dnas.jobs.manager import Policy
 from dnas.jobs.slots import Slots, devices
@@ -439,6 +440,24 @@ def test_equal_values_are_told_apart_by_the_job(
     assert choice.runner_up is not None
     assert choice.runner_up.canonical_id == "A"
     assert choose(RunFolder(tmp_path / "e"), reversed(jobs), 1) == choice
+
+
+def test_what_a_search_found_is_no_control_whoever_drew_it_first(
+    judged: Callable[..., list[Job]], tmp_path: Path
+) -> None:
+    def drawn(value: float, kind: str) -> dict[str, Any]:
+        return logloss(value) | {"architecture": {"provenance": {"kind": kind}}}
+
+    run = RunFolder(tmp_path / "e")
+    jobs = judged(
+        ("A", drawn(0.3, "largest")), ("B", drawn(0.4, "draw")), ("C", drawn(0.2, "random"))
+    )
+    assert choose(run, jobs, 1).chosen[0].canonical_id == "B"
+    twin = {"architecture": "supernet/t/0.json", "same_as": "supernet/s/A.json"}
+    record_duplicates(run, [twin | {"canonical_id": "A", "origin": "most_likely"}])
+    assert choose(run, jobs, 1).chosen[0].canonical_id == "A"
+    record_duplicates(run, [twin | {"canonical_id": "A", "origin": "random"}])
+    assert choose(run, jobs, 1).chosen[0].canonical_id == "B"
 
 
 def test_the_results_say_by_what_they_are_judged(

@@ -45,7 +45,7 @@ def test_costs_that_add_up(cost: str, smallest: str, largest: str) -> None:
 
 
 def test_an_unknown_cost_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cost 'latency': this search space has"):
+    with pytest.raises(ConfigError, match="cost 'latency': in expectation this search space has"):
         extreme(Scales(), "latency", largest=True)
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from dnas.core import Choice, SuperNet
 from dnas.costs import BudgetPenalty, LinearPenalty, NoPenalty
 from dnas.data import TensorBatch
-from dnas.errors import ConfigError, DivergenceError
+from dnas.errors import ConfigError, DataError, DivergenceError
 from dnas.metrics import BinaryMetrics
 from dnas.strategies.search_manager import SearchManager
 from tests.toys import (
@@ -117,6 +117,12 @@ def test_every_name_of_table_1_is_an_argument_and_all_together_are_accepted(tmp_
         ({"log_every_steps": 0}, "log_every_steps must be at least 1"),
         ({"valid_dataloader": scale_batches(1)}, "valid_dataloader needs make_metrics"),
         ({"weights_initial_lrs": [0.1, 0.2]}, "1 parameter groups but 2 initial learning rates"),
+        ({"w_optim_class": "adam"}, "w_optim_class is 'adam'; give a class, such as torch.optim.A"),
+        ({"m_optim_class": None}, "m_optim_class is None; give a class"),
+        ({"weights_initial_lrs": 0.02}, r"weights_initial_lrs is 0.02; .* such as \[0.02\]"),
+        ({"mask_initial_lrs": ["0.1"]}, r"mask_initial_lrs is \['0.1'\]; give a list with a learn"),
+        ({"weights_lr_lambdas": abs}, "weights_lr_lambdas is <built-in .*; give a list with"),
+        ({"mask_lr_lambdas": [0.9]}, r"mask_lr_lambdas is \[0.9\]; give a list with a function"),
         ({"mask_lr_lambdas": [abs, abs]}, "2 learning-rate lambdas for 1 theta parameter groups"),
         ({"use_hw_cost": True, "cost_metric": "flops"}, r"'flops': this search space has \['u"),
         ({"cost_target": {"flops": 1.0}}, r"'flops': this search space has \['units'\]"),
@@ -385,6 +391,16 @@ def test_another_seed_is_another_search():
 
 
 # -------------------------------------------------------------------------------- validation
+
+
+def test_a_metric_that_is_nan_is_refused_with_its_name():
+    class Undefined(BinaryMetrics):
+        def compute(self):
+            return {**super().compute(), "lift": math.nan}
+
+    manager = click_manager(valid_dataloader=click_batches(3, seed=8), make_metrics=Undefined)
+    with pytest.raises(DataError, match="metric 'lift' of the validation part is nan"):
+        manager.train_dnas()
 
 
 def test_validation_after_every_phase_is_in_eval_mode_and_changes_nothing():

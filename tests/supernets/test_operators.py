@@ -10,7 +10,7 @@ from torch import nn
 
 from dnas.core import Architecture, Operator, Sample, SuperNet
 from dnas.data import DataSpec
-from dnas.errors import CostError
+from dnas.errors import ArchitectureError, CostError
 from dnas.models import DLRM
 from dnas.models.operators import linear_operator, mlp_operators
 from dnas.testing.contracts.walking import all_architectures
@@ -122,3 +122,33 @@ def test_half_of_a_network_has_no_price():
     full = AroundInFull()
     full.price("latency", lambda operator: 1.0)
     assert full.cost(full.sample_arch())["latency"] == 3.0
+
+
+@pytest.mark.parametrize("price", [float("nan"), -1.0, float("inf"), "5"])
+def test_a_price_is_a_number_of_0_or_more(price):
+    net = AroundInFull()
+    with pytest.raises(CostError, match="latency: the price of linear"):
+        net.price("latency", lambda operator: price)
+
+
+def test_prices_are_asked_once_and_kept_for_the_last_operators_only():
+    asked: list[Operator] = []
+
+    def prices(operator: Operator) -> float:
+        asked.append(operator)
+        return 1.0
+
+    net = TOP_BOTTOM_MLPS.make_supernet(CONFIG, SPEC)
+    net.price("latency", prices)
+    for _ in range(3):
+        net.expected_cost(net.soft_sample(1.0, 4))
+        net.cost(net.random_architecture())
+    assert len(asked) == len(set(asked)) == len(net.operators())
+
+
+def test_costs_that_nobody_would_ask_are_refused():
+    with pytest.raises(ArchitectureError, match=r"overrides expected_cost.*override cost_terms"):
+
+        class Old(AroundInFull):
+            def expected_cost(self, sample: Sample) -> dict[str, torch.Tensor]:
+                return {}

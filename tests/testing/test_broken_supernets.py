@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dnas.core import Architecture, Choice, Operator, Sample
-from dnas.errors import DnasError
+from dnas.errors import CostError, DnasError
 from dnas.testing import ALL_CHECKS, SuperNetContracts, check_supernet
 from dnas.testing.contracts.elsewhere import check_other_process
 from dnas.testing.contracts.training import check_training_equals_built
@@ -498,7 +498,83 @@ class TwoOfOneName(Gated):
         self.other = Choice("gate", {"third": (False, True)})
 
 
+class NoChoice(Gated):
+    def __init__(self):
+        super().__init__()
+        del self.function, self.gate
+
+
+class LayerInAList(Gated):
+    def __init__(self):
+        super().__init__()
+        self.layers = {"inner": [nn.Linear(WIDTH, WIDTH)]}
+
+    def forward(self, x, *, sample):
+        return super().forward(x, sample=sample) + self.layers["inner"][0].bias.sum()
+
+
+class BuildsALayerInAList(Gated):
+    def build(self, architecture, *, inherit_weights=False):
+        model = super().build(architecture, inherit_weights=inherit_weights)
+        model.layers = (nn.Linear(WIDTH, WIDTH),)
+        return model
+
+
+class BuildsNothing(Gated):
+    def build(self, architecture, *, inherit_weights=False):
+        super().build(architecture, inherit_weights=inherit_weights)
+
+
+class CopiesIntoAnotherWidth(OtherWidth):
+    def build(self, architecture, *, inherit_weights=False):
+        model = super().build(architecture)
+        if inherit_weights:
+            self.copy_to(model)
+        return model
+
+
+class TrimGivesADict(Gated):
+    def trim(self, architecture):
+        return dict(super().trim(architecture))
+
+
+class TrimGivesNothing(Gated):
+    def trim(self, architecture):
+        super().trim(architecture)
+
+
+class CanonicalGivesADict(Gated):
+    def canonical(self, architecture):
+        return dict(super().canonical(architecture))
+
+
+class CostsAreFloats(Gated):
+    def cost_terms(self, sample):
+        return {name: float(cost.sum()) for name, cost in super().cost_terms(sample).items()}
+
+
+class CostIsNaN(Gated):
+    def option_costs(self):
+        return {**super().option_costs(), "steps": {"gate": [[0, float("nan")]]}}
+
+
+class CostsOfNone(Gated):
+    def cost_terms(self, sample):
+        super().cost_terms(sample)
+
+
 CASES = {
+    NoChoice: "NoChoice has no Choice in its module tree",
+    LayerInAList: r"LayerInAList.layers of the supernet holds a Linear in a plain .*nn.ModuleList",
+    BuildsALayerInAList: "Plain.layers of the built model holds a Linear in a plain list",
+    BuildsNothing: r"build\(.*\) gives None; return the model",
+    CopiesIntoAnotherWidth: r"(?s)1: build\(Architecture\(.*True\) fails; .*\ssize mismatch",
+    TrimGivesADict: r"TrimGivesADict.trim gives a dict, .*; return Architecture\(",
+    TrimGivesNothing: "TrimGivesNothing.trim gives a NoneType.*a return is missing",
+    CanonicalGivesADict: "CanonicalGivesADict.canonical gives a dict, not an Architecture",
+    CostsAreFloats: "CostsAreFloats.cost_terms gives params as a float; give a tensor",
+    CostIsNaN: r"the costs of .* are not finite: \{'steps': nan\}",
+    CostsOfNone: "CostsOfNone.cost_terms gives a NoneType; .*a return is missing",
     ThetaAmongTheWeights: "theta is among the weights",
     ThetaOfItsOwn: "parameter theta_second looks like theta",
     HiddenDecision: "preference changes the output under soft samples, but that of no architecture",
@@ -560,3 +636,66 @@ CASES = {
 def test_what_is_broken_is_named(broken):
     with pytest.raises((AssertionError, DnasError), match=CASES[broken]):
         check_supernet(broken, make_batch)
+
+
+SHARED = Gated()
+
+
+class SharedBody(Gated):
+    body = nn.Linear(INPUTS, WIDTH)
+
+    def __init__(self):
+        super().__init__()
+        self.first = type(self).body
+
+
+@pytest.mark.parametrize(
+    ("make_supernet", "message"),
+    [
+        (SHARED, "make_supernet is a Gated itself; give a function"),
+        (lambda: Gated, "gives the class Gated, not a SuperNet; .*lambda: MySuperNet"),
+        (lambda: None, "gives a NoneType, not a SuperNet"),
+        (lambda: SHARED, "gives the same supernet each time"),
+        (SharedBody, "gives the same parameters each time"),
+    ],
+)
+def test_a_supernet_that_is_not_made_afresh_is_refused(make_supernet, message):
+    with pytest.raises(AssertionError, match=message):
+        check_supernet(make_supernet, make_batch)
+
+
+def test_every_test_of_a_suite_says_that_no_supernet_is_made():
+    class Suite(SuperNetContracts):
+        def make_supernet(self):
+            return Gated
+
+        def make_batch(self, rows):
+            return make_batch(rows)
+
+    with pytest.raises(AssertionError, match="gives the class Gated"):
+        Suite().test_everything_moves_to_a_device()
+
+
+class SecondReferences(Gated):
+    """Lists of what the module tree has anyway, and of functions, are no mistake."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [self.first, self.second]
+        self.activations = {"relu": nn.ReLU()}
+
+
+def test_a_list_of_modules_that_torch_sees_is_no_mistake():
+    check_supernet(SecondReferences, make_batch)
+
+
+class FloatsInside(NoChoice):
+    def cost_terms(self, sample):
+        return {"steps": 3.0}
+
+
+def test_of_nested_supernets_the_broken_one_is_named():
+    net = Gated()
+    net.inside = FloatsInside()
+    with pytest.raises(CostError, match=r"FloatsInside\.cost_terms gives steps as a float"):
+        net.expected_cost(net.probability_sample())

@@ -12,7 +12,7 @@ from torch import nn
 
 from dnas.data import IterableLoader, TensorBatch
 from dnas.data.loader import as_loader
-from dnas.errors import ConfigError, DivergenceError, JobError, Preempted
+from dnas.errors import ConfigError, DataError, DivergenceError, JobError, Preempted
 from dnas.metrics import BinaryMetrics
 from dnas.runs import JobFolder
 from dnas.training.evaluate import evaluate
@@ -303,6 +303,15 @@ def test_files_of_a_training(tmp_path):
     validations = [line for line in lines(tmp_path) if line["event"] == "validation"]
     assert [line["step"] for line in validations] == [5, 10, 15]
     assert set(validations[0]["validation"]) >= {"logloss", "auc", "ne", "calibration"}
+
+
+def test_a_metric_that_is_nan_names_the_part():
+    with pytest.raises(DataError, match="metric 'score' of the validation part is nan"):
+        trainer(values=[1.0, float("nan")]).train()
+    with pytest.raises(DataError, match="metric 'score' of the test part is nan"):
+        trainer(
+            values=[1.0, float("nan")], n_epochs=1, test_loader=as_loader(regression(1))
+        ).train()
 
 
 # -------------------------------------------------------------------------------- evaluate

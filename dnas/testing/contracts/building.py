@@ -13,6 +13,7 @@ from dnas.testing.contracts.given import (
     one_tensor,
     perturbed,
 )
+from dnas.testing.contracts.making import built, check_modules_are_seen
 from dnas.testing.contracts.tensors import stray_tensors
 from dnas.testing.contracts.walking import all_options, covering
 from dnas.training.seeding import seed_everything
@@ -23,12 +24,12 @@ def check_built_models(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> No
     net = perturbed(make_supernet())
     before = {name: value.clone() for name, value in net.state_dict().items()}
     for architecture in covering(net):
-        fresh = _built(net, architecture)
-        inherited = net.build(architecture, inherit_weights=True)
+        fresh = _seeded(net, architecture)
+        inherited = built(net, architecture, inherit_weights=True)
         for module in (fresh, inherited):
             _check_plain(module, architecture)
         _check_fresh(fresh, inherited, architecture)
-        again = _built(net, architecture)
+        again = _seeded(net, architecture)
         assert _same_parameters(fresh, again), (
             "contract 6: build gives other initial weights for the same torch seed; use torch's "
             "generator only"
@@ -39,19 +40,17 @@ def check_built_models(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> No
         )
 
 
-def _built(net: SuperNet, architecture: Architecture) -> nn.Module:
+def _seeded(net: SuperNet, architecture: Architecture) -> nn.Module:
     seed_everything(19)
-    return net.build(architecture)
+    return built(net, architecture)
 
 
 def _check_plain(module: nn.Module, architecture: Architecture) -> None:
-    assert isinstance(module, nn.Module), (
-        f"contract 1: build({architecture}) gives a {type(module).__name__}, not a torch module"
-    )
     assert not any(isinstance(part, Choice) for part in module.modules()), (
         f"contract 1: the model built for {architecture} contains a Choice; a built model is "
         "plain, without a trace of the search"
     )
+    check_modules_are_seen(module, "the built model")
     for name, _ in stray_tensors(module):
         raise AssertionError(
             f"contract 1: {name} of the built model holds a tensor that is neither parameter nor "
@@ -88,7 +87,8 @@ def check_every_option_is_reachable(make_supernet: MakeSuperNet, make_batch: Mak
     reached: set[tuple[str, Option]] = set()
     for architecture in covering(net):
         reached |= set(architecture.items())
-        output = one_tensor(net.build(architecture)(*inputs), f"the model built for {architecture}")
+        model = built(net, architecture)
+        output = one_tensor(model(*inputs), f"the model built for {architecture}")
         assert bool(torch.isfinite(output).all()), (
             f"contract 7: the model built for {architecture} gives outputs that are not finite"
         )

@@ -9,6 +9,7 @@ import torch
 from dnas.core import Sample, SuperNet
 from dnas.costs import count_flops, count_params
 from dnas.testing.contracts.given import ROWS, MakeBatch, MakeSuperNet, inputs_of, perturbed
+from dnas.testing.contracts.making import built
 from dnas.testing.contracts.means import check_mean, soft_in_float64
 from dnas.testing.contracts.walking import covering
 
@@ -25,7 +26,7 @@ def check_costs_are_exact(make_supernet: MakeSuperNet, make_batch: MakeBatch) ->
             f"contract 2: cost({architecture}) is {cost}, expected_cost at its one-hot sample is "
             f"{expected}; do not override one without the other"
         )
-        model = net.build(architecture)
+        model = built(net, architecture)
         if "params" in cost:
             counted = count_params(model)
             assert cost["params"] == counted, (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dnas.core import Architecture, SuperNet
+from dnas.core.subclassing import checked_form
 from dnas.testing.contracts.given import MakeBatch, MakeSuperNet, inputs_of, perturbed
+from dnas.testing.contracts.making import built
 from dnas.testing.contracts.walking import covering, full_decisions, weights_of
 
 _DRAWS = 12
@@ -35,7 +38,7 @@ def check_forms(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
 
 
 def _check_trim(net: SuperNet, inputs: tuple[Any, ...], decisions: dict[str, Any]) -> None:
-    trimmed = net.trim(Architecture(decisions))
+    trimmed = checked_form(net, "trim", net.trim(Architecture(decisions)))
     dropped = sorted(set(decisions) - set(trimmed))
     changed = sorted(key for key in trimmed if trimmed[key] != decisions.get(key))
     assert not changed, (
@@ -50,6 +53,11 @@ def _check_trim(net: SuperNet, inputs: tuple[Any, ...], decisions: dict[str, Any
         "them; drop only decisions without an effect"
     )
     costs = net.cost(decisions), net.cost(trimmed)
+    unfit = {name: value for name, value in costs[0].items() if not math.isfinite(value)}
+    assert not unfit, (
+        f"contract 2: the costs of {decisions} are not finite: {unfit}; look for NaN or infinity "
+        "in option_costs, fixed_costs or cost_terms"
+    )
     assert costs[0] == costs[1], (
         f"contract 6: trim drops {dropped[:5]} of {decisions}, but a cost depends on them: "
         f"{costs[0]} and {costs[1]}"
@@ -57,7 +65,7 @@ def _check_trim(net: SuperNet, inputs: tuple[Any, ...], decisions: dict[str, Any
 
 
 def _check_canonical(net: SuperNet, inputs: tuple[Any, ...], architecture: Architecture) -> None:
-    canonical = net.canonical(architecture)
+    canonical = checked_form(net, "canonical", net.canonical(architecture))
     assert net.canonical(canonical) == canonical, (
         f"contract 6: canonical is not idempotent at {architecture}"
     )
@@ -68,7 +76,7 @@ def _check_canonical(net: SuperNet, inputs: tuple[Any, ...], architecture: Archi
         f"contract 6: the canonical form {canonical} of {architecture} costs something else, so it "
         f"is another network: {costs[1]} and {costs[0]}"
     )
-    models = [net.build(form).eval() for form in (architecture, canonical)]
+    models = [built(net, form).eval() for form in (architecture, canonical)]
     shapes = [Counter(tuple(p.shape) for p in model.parameters()) for model in models]
     assert shapes[0] == shapes[1], (
         f"contract 6: the canonical form {canonical} of {architecture} has parameters of other "

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dnas.core import Sample, SuperNet
 from dnas.testing.contracts.given import ROWS, MakeBatch, MakeSuperNet, inputs_of, perturbed, run
+from dnas.testing.contracts.making import built
 from dnas.testing.contracts.tensors import attributes, tensors_in
 from dnas.testing.contracts.walking import covering
 
@@ -19,7 +20,7 @@ def check_one_hot_equals_built(make_supernet: MakeSuperNet, make_batch: MakeBatc
     net.eval()
     inputs = inputs_of(make_batch)
     for architecture in covering(net):
-        model = net.build(architecture, inherit_weights=True)
+        model = built(net, architecture, inherit_weights=True)
         model.eval()
         shared = {p.data_ptr() for p in net.parameters()} & {
             p.data_ptr() for p in model.parameters() if p.numel()

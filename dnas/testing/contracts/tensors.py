@@ -1,4 +1,4 @@
-"""Tensors that a module holds outside of its parameters and buffers."""
+"""Tensors and modules that a module holds where torch does not see them."""
 
 from __future__ import annotations
 
@@ -44,3 +44,28 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple | set):
         for entry in value:
             yield from tensors_in(entry)
+
+
+def stray_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules with weights in plain lists, tuples and dicts, by the attribute that holds them.
+
+    torch does not see those: they are neither trained, saved nor moved. A second reference to a
+    module of the tree is none of them.
+    """
+    known = {id(part) for part in module.modules()}
+    for name, value in attributes(module):
+        if isinstance(value, list | tuple | set | dict):
+            for part in _modules_in(value):
+                if id(part) not in known and (*part.parameters(), *part.buffers()):
+                    yield name, part
+
+
+def _modules_in(value: Any) -> Iterator[nn.Module]:
+    if isinstance(value, nn.Module):
+        yield value
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _modules_in(entry)
+    elif isinstance(value, list | tuple | set):
+        for entry in value:
+            yield from _modules_in(entry)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnas.core import Architecture, Sample, SuperNet
 from dnas.testing.contracts.given import MakeBatch, MakeSuperNet, inputs_of, one_tensor, perturbed
+from dnas.testing.contracts.making import built
 from dnas.testing.contracts.walking import covering
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
@@ -35,7 +36,7 @@ def check_training_equals_built(make_supernet: MakeSuperNet, make_batch: MakeBat
     inputs = inputs_of(make_batch)
     thaw = not all(weight.requires_grad for weight in net.weight_parameters())
     for architecture in covering(net):
-        model = net.build(architecture, inherit_weights=True)
+        model = built(net, architecture, inherit_weights=True)
         if thaw:
             _thaw((*net.weight_parameters(), *model.parameters()))
         sample = net.one_hot_sample(architecture)
@@ -54,15 +55,15 @@ def _check_learning(
     def forward() -> Tensor:
         return one_tensor(net(*inputs, sample=sample), "forward")
 
-    def built() -> Tensor:
+    def plain() -> Tensor:
         return one_tensor(model(*inputs), "the built model")
 
     for part in (net, model):
         _train_without_dropout(part)
-    if _is_random(forward, 3) or _is_random(built, 3):
+    if _is_random(forward, 3) or _is_random(plain, 3):
         net.eval()
         model.eval()
-    expected, size = _growth(built, model.parameters())
+    expected, size = _growth(plain, model.parameters())
     found, _ = _growth(forward, net.weight_parameters())
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     why = (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
 from nasrec_cases import FULL, RELEASED, TABLE_ROWS, net
 
 from dnas.core import Operator
-from dnas.costs import find_kind
+from dnas.costs import Conditions, CostTable, Measurement, find_kind
 from dnas.costs.kinds import completed
 from dnas.costs.work import count_work
-from dnas.errors import ConfigError
+from dnas.errors import NoExpectationError
 
 
 def macs(operator: Operator) -> float:
@@ -76,9 +77,23 @@ def test_what_is_measured_spans_what_networks_run():
                 assert min(known) <= size <= max(known), operator
 
 
+@pytest.mark.parametrize("shape", [FULL, replace(FULL, num_blocks=1)], ids=["3", "1"])
+def test_every_network_has_a_price_once_these_are_measured(shape):
+    super_net = net(shape)
+    table = CostTable(Conditions.here("cpu", rows=4, threads=1))
+    for operator in super_net.operators():
+        size = 1.0 + sum(value for _, value in operator.sizes)
+        table.add(operator, Measurement(size, 0.1, 10, 2))
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(150):
+        architecture = super_net.random_architecture(generator)
+        for operator in super_net.operator_terms(super_net.one_hot_sample(architecture)).operators:
+            assert table.price(operator).us > 0
+
+
 def test_soft_samples_have_no_list_of_operators():
     super_net = net()
-    with pytest.raises(ConfigError, match="--search_algorithm=evolution"):
+    with pytest.raises(NoExpectationError, match="--search_algorithm=evolution"):
         super_net.operator_terms(super_net.probability_sample())
 
 
@@ -88,3 +103,6 @@ def test_a_price_is_a_cost_of_hard_samples():
     architecture = super_net.random_architecture(torch.Generator().manual_seed(3))
     runs = super_net.operator_terms(super_net.one_hot_sample(architecture)).operators
     assert super_net.cost(architecture)["latency"] == 2.0 * len(runs)
+    # Other costs stay: a search by FLOPs may have a cost table as well.
+    assert "latency" not in super_net.expected_cost(super_net.probability_sample())
+    assert "flops" in super_net.expected_cost(super_net.probability_sample())
