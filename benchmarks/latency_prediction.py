@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from step_cases import SPACES, Shape, make_batches
 
-import dnas.models  # noqa: F401  (registers the kinds of its layers)
 from dnas.cli.architectures import different_networks
 from dnas.cli.profiling import Effort, Models, check_table, check_text, measure_into
 from dnas.core import UniformPrior

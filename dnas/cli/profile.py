@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 
-import dnas.models  # noqa: F401  (registers the kinds of its layers)
 from dnas.cli.architectures import different_networks
 from dnas.cli.flags import ConfigFlags, early_value, print_config, read_config_file
 from dnas.cli.job import set_up_logging
@@ -128,15 +127,20 @@ def _profile(
     models = _models(space, parsed, data, super_net, table)
     operators = _chosen(super_net.operators(), flags)
     missing = table.missing(operators, flags.rounds)
+    kept = [len(table.turns_kept(operator)) for operator in missing]
     logger.info(
-        "%d of %d operators are in %s already; measuring %d, and %d whole models: at least %.0f s",
+        "%d of %d operators are in %s already; measuring %d, of which %d have some of their %d "
+        "rounds, and %d whole models: at least %.0f s",
         len(operators) - len(missing),
         len(operators),
         flags.output,
         len(missing),
+        sum(rounds > 0 for rounds in kept),
+        flags.rounds,
         len(models.cases),
-        flags.min_seconds * (len(missing) + len(models.cases)),
+        flags.min_seconds * (len(missing) + len(models.cases) - sum(kept) / flags.rounds),
     )
+    table.rounds = flags.rounds
     try:
         share = measure_into(
             table,
@@ -150,7 +154,7 @@ def _profile(
         left = len(table.missing(operators, flags.rounds))
         sys.stderr.write(
             f"stopped: what was measured is in {flags.output}; the same command goes on with the "
-            f"{left} operators that are missing or had fewer than {flags.rounds} rounds\n"
+            f"rounds that {left} operators lack of their {flags.rounds}\n"
         )
         return _EXIT_INTERRUPTED
     if (flags.device, flags.clock) == ("cpu", "wall") and share < _QUIET_SHARE:

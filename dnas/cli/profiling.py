@@ -17,6 +17,7 @@ from torch import nn
 
 from dnas.core import Architecture, Operator, SuperNet
 from dnas.costs import CostTable, Measurement, Price
+from dnas.costs.kinds import completed
 from dnas.costs.measuring import (
     Prepare,
     Turn,
@@ -89,10 +90,11 @@ def measure_into(
     """Measure operators and models in the same rounds.
 
     What is there when it ends, for whatever reason, is entered in ``table``: all of a round's
-    turns after it, and those of the last one too when it is interrupted.
+    turns after it, and those of the last one too when it is interrupted. Turns that the table kept
+    of an operator count; it gets those that it lacks.
 
     Args:
-        table: Where the operators' measurements go, in place of what is there.
+        table: Where the operators' measurements go.
         operators: What to measure.
         models: What else to measure; its ``turns`` grow.
         effort: How long.
@@ -105,11 +107,13 @@ def measure_into(
         others had the processor meanwhile, which calls that take long suffer from most.
     """
     begun = time.perf_counter(), time.process_time()
-    turns: dict[Operator, list[Turn]] = defaultdict(list)
+    turns = {o: list(table.turns_kept(o)) for o in map(completed, operators)}
+    lacked = {operator: max(effort.rounds - len(kept), 0) for operator, kept in turns.items()}
 
     def enter() -> None:
         for operator, taken in turns.items():
-            table.add(operator, Measurement.of(taken))
+            if taken:
+                table.add(operator, Measurement.of(taken))
         table.date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     part: dict[str, Any] = {
@@ -117,13 +121,13 @@ def measure_into(
         "min_seconds": effort.min_seconds / effort.rounds,
         "clock": clock or table.conditions.timer(),
     }
-    total = effort.rounds * (len(operators) + len(models.cases))
+    total = sum(lacked.values()) + effort.rounds * len(models.cases)
     with Progress("profile", total) as progress:
         try:
             for number in range(effort.rounds):
-                if operators:
+                if lacking := [o for o, lacks in lacked.items() if number < lacks]:
                     for operator, turn in measure_operators(
-                        operators, table.conditions, seed=seed, **part
+                        lacking, table.conditions, seed=seed, **part
                     ):
                         turns[operator].append(turn)
                         progress.done += 1

@@ -5,6 +5,7 @@ Letters as in :mod:`dnas.core.sampling`: B rows, D decisions of a choice, K opti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,15 @@ class CostTables:
         except (TypeError, ValueError) as error:
             raise ArchitectureError(f"{where} must be a table of numbers: {error}") from None
         numbers = numbers.masked_fill(~choice.valid, 0.0)
+        wrong = ~(numbers.isfinite() & (numbers >= 0))
+        if wrong.any():
+            d, k = wrong.nonzero()[0].tolist()
+            value = float(numbers[d, k])
+            raise ArchitectureError(
+                f"{where}[{d}][{k}], the cost of {choice.keys[d]} = {choice.options[d][k]!r}: the "
+                f"cost is {'NaN' if math.isnan(value) else value}; give a finite number of 0 or "
+                "more"
+            )
         self._kept[cost, choice.name] = said, numbers
         return numbers
 
@@ -106,6 +116,7 @@ class OperatorTables:
     def _table(
         self, choice: Choice, rows: Sequence[Sequence[Sequence[Operator]]]
     ) -> tuple[tuple[Operator, ...], Tensor]:
+        _check_nesting(choice.name, rows)
         said = tuple(tuple(map(tuple, row)) for row in rows)
         kept, device = self._kept.get(choice.name), choice.theta.device
         if kept is not None and kept[0] == said and kept[2].device == device:
@@ -128,6 +139,26 @@ class OperatorTables:
         made = tuple(operators), torch.tensor(places, dtype=torch.int64, device=device)
         self._kept[choice.name] = said, *made
         return made
+
+
+def _check_nesting(name: str, rows: Sequence[Any]) -> None:
+    """Refuse operators that stand where a row, or the tuple of what an option runs, belongs."""
+    where = f"option_operators()[{name!r}]"
+    for d, row in enumerate(rows):
+        if isinstance(row, Operator):
+            raise ArchitectureError(
+                f"{where}[{d}] is {row}; give a table (decisions, options): for each decision a "
+                f"row with the operators of each option, as in [[({row},), ()]]"
+            )
+        for k, runs in enumerate(row):
+            if not isinstance(runs, list | tuple) or not all(isinstance(o, Operator) for o in runs):
+                raise ArchitectureError(
+                    f"{where}[{d}][{k}] is {runs}; give a tuple of the operators that the option "
+                    f"runs, as in ({runs},)"
+                    if isinstance(runs, Operator)
+                    else f"{where}[{d}][{k}] is {runs!r}; give a tuple of the operators that the "
+                    "option runs, () where it runs none"
+                )
 
 
 def fixed_counts(operators: Sequence[Operator], reference: Tensor) -> OperatorCounts:

@@ -20,7 +20,7 @@ from dnas.core import Operator
 from dnas.costs.conditions import Conditions
 from dnas.costs.interpolation import LEAST_POINTS, Law, fit_law
 from dnas.costs.kinds import completed, find_kind
-from dnas.costs.measuring import Measurement
+from dnas.costs.measuring import Measurement, Turn
 from dnas.costs.work import count_work
 from dnas.errors import CostError, DnasError
 from dnas.files import read_json, write_json
@@ -54,6 +54,7 @@ class CostTable:
         entries: Operator -> measurement.
         date: Of the latest measurement, ISO 8601.
         check: What whole models took against the sum of their operators, if that was measured.
+        rounds: That were last asked for; 0 if that is not known.
         source: File name for errors.
     """
 
@@ -64,11 +65,13 @@ class CostTable:
         *,
         date: str = "",
         check: Mapping[str, Any] | None = None,
+        rounds: int = 0,
         source: str = "the cost table",
     ) -> None:
         self.conditions = conditions
         self.date = date
         self.check = check
+        self.rounds = rounds
         self.source = source
         self._entries = {completed(operator): found for operator, found in (entries or {}).items()}
         self._prices: dict[Operator, Price] = {}
@@ -82,7 +85,13 @@ class CostTable:
         return self._entries
 
     def add(self, operator: Operator, measurement: Measurement) -> None:
-        """Enter a measurement, in place of an earlier one of the same operator."""
+        """Enter a measurement, in place of an earlier one of the same operator.
+
+        One of more rounds than the new one stays.
+        """
+        known = self._entries.get(completed(operator))
+        if known is not None and known.rounds > measurement.rounds:
+            return
         self._entries[completed(operator)] = measurement
         self._laws.clear()
         self._prices.clear()
@@ -94,6 +103,23 @@ class CostTable:
             for operator in dict.fromkeys(map(completed, operators))
             if operator not in self._entries or self._entries[operator].rounds < rounds
         ]
+
+    def turns_kept(self, operator: Operator) -> tuple[Turn, ...]:
+        """The turns that ``operator`` had, to which more can be added; none if it is not there."""
+        found = self._entries.get(completed(operator))
+        return found.turns if found else ()
+
+    def doubts(self) -> list[str]:
+        """What was left unfinished when it was measured, to read; empty if nothing was."""
+        found = []
+        if few := self.missing(list(self._entries), self.rounds):
+            found.append(
+                f"{len(few)} of {len(self._entries)} operators have fewer than the {self.rounds} "
+                f"rounds that were asked for, {few[0]} has {self._entries[few[0]].rounds}"
+            )
+        if self.check is None:
+            found.append("no whole models were measured beside them (--check)")
+        return found
 
     # ---------------------------------------------------------------- prices
 
@@ -208,6 +234,7 @@ class CostTable:
             "unit": UNIT,
             "conditions": self.conditions.to_json(),
             "date": self.date,
+            "rounds": self.rounds,
             "entries": [
                 {
                     "kind": operator.kind,
@@ -216,6 +243,7 @@ class CostTable:
                     "spread": found.spread_us,
                     "repeats": found.repeats,
                     "rounds": found.rounds,
+                    **_turns_json(found.turns),
                 }
                 for operator, found in sorted(self._entries.items())
             ],
@@ -258,6 +286,9 @@ class CostTable:
             if operator in entries:
                 raise CostError(f"{place}: {operator} stands there twice; remove one of the two")
             entries[operator] = _measurement(row, place)
+        rounds = value.get("rounds", 0)
+        if not _is_number(rounds) or not isinstance(rounds, int) or rounds < 0:
+            raise CostError(f"{source}: rounds: {rounds!r} is not a whole number of 0 or more")
         check = value.get("check")
         if check is not None and not isinstance(check, Mapping):
             raise CostError(f"{source}: check: expected an object or null, but got {check!r}")
@@ -266,6 +297,7 @@ class CostTable:
             entries,
             date=str(value.get("date", "")),
             check=check,
+            rounds=rounds,
             source=source,
         )
 
@@ -326,7 +358,29 @@ def _measurement(row: Mapping[str, Any], place: str) -> Measurement:
             )
     if row["median"] == 0:
         raise CostError(f"{place}.median: 0 us: no operator is free")
-    return Measurement(float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"])
+    turns = _turns(row, place)
+    return Measurement(
+        float(row["median"]), float(row["spread"]), row["repeats"], row["rounds"], turns
+    )
+
+
+def _turns_json(turns: Sequence[Turn]) -> dict[str, Any]:
+    """``turns`` of an entry: median, spread and calls of each; nothing where none were kept."""
+    return {"turns": [[t.median_us, t.spread_us, t.calls] for t in turns]} if turns else {}
+
+
+def _turns(row: Mapping[str, Any], place: str) -> tuple[Turn, ...]:
+    found = row.get("turns", [])
+    if not isinstance(found, list) or (found and len(found) != row["rounds"]):
+        raise CostError(f"{place}.turns: expected a list of {row['rounds']} (rounds)")
+    for number, turn in enumerate(found):
+        fine = isinstance(turn, list) and len(turn) == 3 and all(map(_is_number, turn))
+        if not fine or turn[0] <= 0 or turn[1] < 0 or turn[2] < 1 or not isinstance(turn[2], int):
+            raise CostError(
+                f"{place}.turns[{number}]: {turn!r} is not [median, spread, calls], the median "
+                "positive"
+            )
+    return tuple(Turn(float(median), float(spread), calls) for median, spread, calls in found)
 
 
 def _is_number(value: Any) -> bool:

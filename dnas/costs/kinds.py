@@ -18,10 +18,13 @@ Kinds of torch's own layers are in :mod:`dnas.costs.layer_kinds`, those of this 
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
@@ -103,24 +106,82 @@ class OperatorKind:
         return Operator.of(self.name, **{**defaults, **given})
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Where a kind's ``make`` is defined, and in which run of that module's code."""
+
+    qualified_name: str
+    module: str
+    file: str | None
+    run: object
+
+    @classmethod
+    def of(cls, make: Any) -> _Origin:
+        while isinstance(make, partial):
+            make = make.func
+        name = str(getattr(make, "__module__", None))
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        return cls(
+            getattr(make, "__qualname__", type(make).__qualname__),
+            name,
+            None if file is None else os.path.realpath(file),
+            # A reload gives a module another one. Scripts and notebooks have none.
+            getattr(module, "__spec__", None),
+        )
+
+    def runs_again(self, earlier: _Origin) -> bool:
+        """Whether this is the same definition, which was run a second time."""
+        same_file = self.file is not None and self.file == earlier.file
+        return (
+            self.qualified_name == earlier.qualified_name
+            and (self.module == earlier.module or same_file)
+            and (self.run is None or self.run is not earlier.run)
+        )
+
+
 _KINDS: dict[str, OperatorKind] = {}
+_ORIGINS: dict[str, _Origin] = {}
 
 
 def register_operator(kind: OperatorKind) -> OperatorKind:
-    """Make ``kind`` known under its name; registering the same object again does nothing.
+    """Make ``kind`` known under its name; registering an equal one again does nothing.
+
+    It replaces the one that the same code registered when it was run before: by
+    ``importlib.reload``, in a notebook, or as a script that is also imported under its name.
 
     Raises:
         ConfigError: Another kind has that name.
     """
-    if _KINDS.setdefault(kind.name, kind) is not kind:
+    origin, known = _Origin.of(kind.make), _KINDS.get(kind.name)
+    if known is not None and known != kind and not origin.runs_again(_ORIGINS[kind.name]):
+        earlier = _ORIGINS[kind.name]
         raise ConfigError(
-            f"an operator kind named {kind.name!r} is registered already; give yours another name"
+            f"an operator kind named {kind.name!r} is registered already, with make "
+            f"{earlier.module}.{earlier.qualified_name}; give yours another name"
         )
+    _KINDS[kind.name], _ORIGINS[kind.name] = kind, origin
     return kind
 
 
+def _kind_named(name: str) -> OperatorKind | None:
+    if name not in _KINDS:
+        _load_built_in()
+    return _KINDS.get(name)
+
+
+def _load_built_in() -> None:
+    """Register the kinds of this library's layers.
+
+    By name and on demand: models are made with what is in this package, so they cannot be imported
+    at its top, and whoever asks for a kind need not know in which package it is registered.
+    """
+    importlib.import_module("dnas.models")
+
+
 def known_kinds() -> list[str]:
-    """Names of all registered kinds."""
+    """Names of all registered kinds, the built-in ones among them."""
+    _load_built_in()
     return sorted(_KINDS)
 
 
@@ -130,16 +191,17 @@ def find_kind(operator: Operator) -> OperatorKind:
     Raises:
         CostError: No kind of that name is registered.
     """
-    if operator.kind not in _KINDS:
+    kind = _kind_named(operator.kind)
+    if kind is None:
         raise CostError(
             f"operator {operator}: no operator kind {operator.kind!r} is registered; known are "
             f"{', '.join(known_kinds())}. Call dnas.costs.register_operator where the search "
             "space is defined"
         )
-    return _KINDS[operator.kind]
+    return kind
 
 
 def completed(operator: Operator) -> Operator:
     """``operator`` with its kind's defaults filled in; unchanged if its kind is not registered."""
-    kind = _KINDS.get(operator.kind)
+    kind = _kind_named(operator.kind)
     return operator if kind is None else kind.complete(operator)

@@ -61,12 +61,14 @@ class Measurement:
         spread_us: Range of the middle half: of the turns, or within a turn, whichever is larger.
         repeats: Calls that count.
         rounds: Turns.
+        turns: All of them, so that more can be added; empty where they were not kept.
     """
 
     median_us: float
     spread_us: float
     repeats: int
     rounds: int
+    turns: tuple[Turn, ...] = ()
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> Measurement:
@@ -79,6 +81,7 @@ class Measurement:
             spread_us=max(float(high - low), within),
             repeats=sum(turn.calls for turn in turns),
             rounds=len(turns),
+            turns=tuple(turns),
         )
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dnas.models  # noqa: F401  (registers the kinds of its operators)
 from dnas.core import Architecture, Operator, SuperNet
 from dnas.costs import CostTable, Price, Whole
 from dnas.spaces.base import SearchSpace
 from dnas.spaces.overrides import asked_of_supernet
+
+logger = logging.getLogger(__name__)
 
 #: The cost's name; in microseconds of a forward pass of a batch.
 LATENCY = "latency"
@@ -38,7 +40,7 @@ class LatencyTable:
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
-        """Read a file that ``dnas profile`` wrote.
+        """Read a file that ``dnas profile`` wrote; warn if it did not get to its end.
 
         Raises:
             CostError: There is none, or it is damaged.
@@ -46,6 +48,12 @@ class LatencyTable:
         table = CostTable.load(path)
         value = table.to_json()
         whole = Whole.of(table)
+        if doubts := table.doubts():
+            logger.warning(
+                "the cost table %s is not finished: %s; start the dnas profile that made it again",
+                path,
+                "; ".join(doubts),
+            )
         parts = [value["conditions"], value["entries"], whole.factor]
         content = json.dumps(parts, sort_keys=True)
         return cls(table, whole, hashlib.sha256(content.encode()).hexdigest()[:12])

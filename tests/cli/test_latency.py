@@ -60,13 +60,16 @@ def records(folder: Path) -> list[ArchitectureRecord]:
     return [ArchitectureRecord.load(path) for path in sorted(folder.glob("architectures/*.json"))]
 
 
-def test_search_and_training_with_a_cost_table(scripts, super_net, tmp_path):
+def test_search_and_training_with_a_cost_table(scripts, super_net, tmp_path, caplog):
     table = write_table(tmp_path / "table.json", super_net)
     super_net.price("latency", made_up)
     cheapest = min(super_net.cost(super_net.random_architecture())["latency"] for _ in range(200))
     target = 1.1 * cheapest
     words = (f"--cost_target=latency={target}", "--architecture_sampling=1:30")
     assert search.main(flags(scripts, f"--cost_table={table}", *words)) == 0
+    unfinished = f"the cost table {table} is not finished: no whole models were measured"
+    assert caplog.text.count(unfinished) == 1
+    caplog.clear()
     found = records(tmp_path / "s")
     drawn = [r.costs["latency"] for r in found if r.provenance["kind"] == "draw"]
     assert sum(drawn) / len(drawn) == pytest.approx(target, rel=0.1)
@@ -77,6 +80,7 @@ def test_search_and_training_with_a_cost_table(scripts, super_net, tmp_path):
         assert record.provenance["cost_table"]["rows"] == ROWS
 
     assert train.main(scripts.train_flags(f"--cost_table={table}")) == 0
+    assert caplog.text.count(unfinished) == 1
     result = scripts.result("t")
     trained = found[0]
     latency = result["latency"]

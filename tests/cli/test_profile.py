@@ -108,8 +108,20 @@ def test_an_interruption_keeps_what_was_measured(profile, tmp_path, operators, c
     assert {entry.rounds for entry in table.entries.values()} == {2}
     assert len(table.entries) == len(operators)
     assert table.check is None
+    assert "fewer than the 4 rounds" in table.doubts()[0]
+    first = {operator: table.turns_kept(operator) for operator in operators}
+    rounds.pop()  # interrupted in the next round again
+    assert profile("--check=1", "--rounds=4") == 130
+    capsys.readouterr()
+    table = CostTable.load(tmp_path / "table.json")
+    assert {entry.rounds for entry in table.entries.values()} == {3}
     assert profile("--check=1", "--rounds=4") == 0
-    assert CostTable.load(tmp_path / "table.json").missing(operators, rounds=4) == []
+    table = CostTable.load(tmp_path / "table.json")
+    assert table.missing(operators, rounds=4) == []
+    assert table.doubts() == []
+    # What had been measured is still there, and only what lacked was added.
+    assert all(table.turns_kept(o)[:2] == first[o] for o in operators)
+    assert {entry.rounds for entry in table.entries.values()} == {4}
 
 
 def test_a_busy_machine_is_told(profile, caplog, monkeypatch):

@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dnas.cli.profiling import Models, check_table, check_text, predicted
+from dnas.cli.profiling import (
+    Effort,
+    Models,
+    check_table,
+    check_text,
+    measure_into,
+    predicted,
+)
 from dnas.core import Operator, OperatorCounts, Sample
-from dnas.costs import CostTable, Measurement
+from dnas.costs import CostTable, Measurement, register_operator
 from dnas.costs.measuring import Turn
-from tests.costs.clocks import CONDITIONS
+from tests.costs.clocks import CONDITIONS, Clock, op, waiting_kind
+from tests.costs.conftest import _own_kinds  # noqa: F401  (kinds are gone after the test)
 from tests.toys import Scales
 
 
@@ -30,6 +38,39 @@ def table():
         for size, us in prices.items()
     }
     return CostTable(CONDITIONS, entries, date="2026-01-01")
+
+
+def test_operators_get_the_rounds_that_they_lack():
+    clock = Clock()
+    register_operator(waiting_kind("wait", clock, lambda a, b: 10 * a))
+    old, new, unkept = (op("wait", a=a, b=1) for a in (1, 2, 3))
+    turns = [Turn(50.0, 0.0, 5), Turn(60.0, 0.0, 5)]
+    table = CostTable(CONDITIONS, {old: Measurement.of(turns), unkept: Measurement(7.0, 0.0, 9, 2)})
+    rounds = []
+
+    def stop_after_the_first():
+        rounds.append({o: m.rounds for o, m in table.entries.items()})
+        if len(rounds) == 1:
+            raise KeyboardInterrupt
+
+    effort = Effort(rounds=3, min_seconds=0.003)
+
+    def go():
+        measure_into(
+            table, [old, op("wait", a=2), unkept], Models(), effort, clock=clock,
+            after_round=stop_after_the_first,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    # The third round of one, the first of another; one round does not replace two.
+    assert rounds[0] == {old: 3, new: 1, unkept: 2}
+    assert table.price(old).us == pytest.approx(50.0)  # the median of 50, 60 and 10
+    assert table.price(unkept).us == 7.0
+    go()
+    assert {o: m.rounds for o, m in table.entries.items()} == {old: 3, new: 3, unkept: 3}
+    assert table.price(unkept).us == pytest.approx(30.0)
+    assert table.turns_kept(old)[:2] == tuple(turns)
 
 
 def measured(net, table, factor, spread=0.0):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dnas.core import Choice, Sample, SuperNet
+from dnas.core import Choice, Operator, Sample, SuperNet
 from dnas.errors import ArchitectureError
 from tests.toys import Scales
 
@@ -61,6 +63,12 @@ class Priced(Scales):
         ({"scale": [[1, 2, 3], [1]]}, r"shape rows of \[1, 3\] options, but .* \(1, 3\)"),
         ({"scale": [1, 2, 3]}, r"\['scale'\] is \[1, 2, 3\]; give a table of \(1, 3\)"),
         ({"scale": [["a", "b", "c"]]}, r"\['scale'\] must be a table of numbers"),
+        (
+            {"scale": [[1, math.nan, 3]]},
+            r"\[0\]\[1\], .* scale/d0 = 2: the cost is NaN; give a fin",
+        ),
+        ({"scale": [[1, 2, math.inf]]}, "the cost is inf; give a finite number of 0 or more"),
+        ({"scale": [[-1, 2, 3]]}, r"the cost is -1.0; give a finite"),
         ({"scales": [[1, 2, 3]]}, r"is about 'scales': there is no such choice, only \['scale'\]"),
     ],
 )
@@ -68,6 +76,32 @@ def test_cost_tables(costs, message):
     net = Priced(costs)
     with pytest.raises(ArchitectureError, match=message):
         net.expected_cost(net.probability_sample())
+
+
+LINEAR = Operator.of("linear", inputs=2)
+
+
+@pytest.mark.parametrize(
+    ("operators", "message"),
+    [
+        (
+            [[LINEAR] * 3],
+            r"\['scale'\]\[0\]\[0\] is linear\(inputs=2\); give a tuple .*inputs=2\),\)",
+        ),
+        ([[(), LINEAR, ()]], r"\['scale'\]\[0\]\[1\] is linear\(inputs=2\); give a tuple"),
+        ([LINEAR], r"\['scale'\]\[0\] is linear\(inputs=2\); give a table \(decisions, options\)"),
+        ([[None] * 3], r"\[0\]\[0\] is None; give a tuple .* \(\) where it runs none"),
+        ([["linear"] * 3], r"\[0\]\[0\] is 'linear'; give a tuple"),
+        ([[(LINEAR,)]], r"has 1 rows of \[1\] options, but the choice has \(1, 3\)"),
+    ],
+)
+def test_operator_tables(operators, message):
+    class Running(Scales):
+        def option_operators(self):
+            return {"scale": operators}
+
+    with pytest.raises(ArchitectureError, match=message):
+        Running(1).operators()
 
 
 def test_a_table_of_tensors_will_do():

@@ -11,3 +11,4 @@ from dnas.costs import kinds
 @pytest.fixture(autouse=True)
 def _own_kinds(monkeypatch):
     monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
+    monkeypatch.setattr(kinds, "_ORIGINS", dict(kinds._ORIGINS))

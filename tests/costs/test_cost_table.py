@@ -10,6 +10,7 @@ import pytest
 
 from dnas.core import Operator
 from dnas.costs import CostTable, Measurement, Price, open_table, register_operator
+from dnas.costs.measuring import Turn
 from dnas.costs.spreading import spread_out
 from dnas.costs.work import count_work
 from dnas.errors import CostError
@@ -141,10 +142,18 @@ def test_the_file(table, tmp_path):
         (lambda v: v["entries"][1].update(median=-1.5), r"median: -1.5 is not a number of 0"),
         (lambda v: v["entries"][1].update(median=None), r"median: None is not a number"),
         (lambda v: v["entries"][1].update(rounds=0.5), r"rounds: 0.5 is not a whole number of 1"),
+        (lambda v: v["entries"][1].update(turns=[[1, 0, 9]]), r"\[1\].turns: expected a list of 3"),
+        (
+            lambda v: v["entries"][1].update(turns=[[1, 0, 9]] * 2 + [[0, 0, 9]]),
+            r"turns\[2\]: \[0, ",
+        ),
+        (lambda v: v["entries"][1].update(turns=[[1, 0, 0.5]] * 3), r"turns\[0\]: .* is not \[med"),
         (lambda v: v.pop("conditions"), "conditions: expected an object"),
         (lambda v: v["conditions"].update(rows="4"), r"conditions.rows: '4' is not a int"),
         (lambda v: v["conditions"].update(rows=0), r"--rows must be at least 1"),
         (lambda v: v["conditions"].update(gpu="x"), r"unknown fields \['gpu'\]"),
+        (lambda v: v.update(rounds=-1), "rounds: -1 is not a whole number of 0 or more"),
+        (lambda v: v.update(rounds="5"), "rounds: '5' is not a whole number"),
         (lambda v: v.update(check=3), "check: expected an object or null"),
     ],
 )
@@ -170,6 +179,34 @@ def test_what_is_measured_already(table):
     assert table.missing([linear(4, 8), linear(5, 8), linear(5, 8)]) == [linear(5, 8)]
     assert table.missing([linear(4, 8)], rounds=3) == []
     assert table.missing([linear(4, 8)], rounds=4) == [linear(4, 8)]
+
+
+def test_turns_are_kept_and_rounds_are_never_fewer(table, tmp_path):
+    turns = [Turn(10.0, 1.0, 5), Turn(14.0, 1.0, 7)]
+    operator = linear(3, 3)
+    assert table.turns_kept(operator) == ()
+    table.add(operator, Measurement.of(turns))
+    table.save(tmp_path / "t.json")
+    again = CostTable.load(tmp_path / "t.json")
+    assert again.turns_kept(operator) == tuple(turns)
+    assert again.entries == table.entries
+    again.add(operator, took(99.0, rounds=1))
+    assert again.price(operator).us == 12.0
+    again.add(operator, took(99.0, rounds=2))
+    assert again.price(operator).us == 99.0
+
+
+def test_what_was_left_unfinished(table, tmp_path):
+    table.check, table.rounds = {"points": []}, 3
+    assert table.doubts() == []
+    table.add(linear(3, 3), took(1.0, rounds=2))
+    table.save(tmp_path / "t.json")
+    again = CostTable.load(tmp_path / "t.json")
+    (doubt,) = again.doubts()
+    assert "1 of 10 operators have fewer than the 3 rounds" in doubt
+    assert doubt.endswith("linear(inputs=3, outputs=3, relu=1) has 2")
+    again.check = None
+    assert again.doubts() == [doubt, "no whole models were measured beside them (--check)"]
 
 
 def test_other_conditions_are_refused(table, tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from dnas.costs import OperatorKind, find_kind, known_kinds, register_operator
+from dnas.costs import OperatorKind, find_kind, kinds, known_kinds, register_operator
 from dnas.costs.kinds import completed
 from dnas.costs.work import count_work
 from dnas.errors import ConfigError, CostError
@@ -117,6 +121,77 @@ def test_a_name_is_registered_once():
         CostError, match=r"no operator kind 'other' is registered; known are .*mine"
     ):
         find_kind(op("other", a=1))
+
+
+MODULE = """
+import torch
+from torch import nn
+from dnas.costs import OperatorKind, register_operator
+
+def kind_of(size):
+    return OperatorKind(
+        "reloaded",
+        make=lambda width: nn.Linear(width, size),
+        inputs=lambda batch, generator, *, width: (torch.randn(batch, width),),
+    )
+
+register_operator(kind_of(3))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """From which modules can be imported, which are forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) == str(tmp_path / f"{name}.py"):
+            del sys.modules[name]
+
+
+def test_the_same_code_again_replaces(folder, monkeypatch):
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    path = folder / "domain_of_kinds.py"
+    path.write_text(MODULE)
+    module = importlib.import_module("domain_of_kinds")
+    assert find_kind(op("reloaded", width=2)).make(2).out_features == 3
+    path.write_text("# Edited.\n" + MODULE.replace("kind_of(3)", "kind_of(5)"))
+    importlib.invalidate_caches()
+    importlib.reload(module)
+    assert find_kind(op("reloaded", width=2)).make(2).out_features == 5
+    # In one run of the code a second kind of that name is another one.
+    with pytest.raises(
+        ConfigError, match=r"with make domain_of_kinds\.kind_of\.<locals>\.<lambda>"
+    ):
+        register_operator(module.kind_of(7))
+    (folder / "another_domain.py").write_text(MODULE)
+    with pytest.raises(ConfigError, match="'reloaded' is registered already"):
+        importlib.import_module("another_domain")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda path: runpy.run_path(str(path), run_name="__main__"),
+        lambda path: runpy.run_module(path.stem, run_name="__main__", alter_sys=True),
+    ],
+    ids=["python FILE", "python -m MODULE"],
+)
+def test_a_file_that_is_script_and_module(folder, start):
+    path = folder / "script_of_kinds.py"
+    path.write_text(f"{MODULE}\nif __name__ == '__main__':\n    import script_of_kinds\n")
+    start(path)
+    # The module's came last.
+    assert find_kind(op("reloaded", width=2)) is not None
+    assert kinds._ORIGINS["reloaded"].module == "script_of_kinds"
+
+
+def test_built_in_kinds_are_there_without_further_imports():
+    code = "from dnas.costs import known_kinds; print(*known_kinds())"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert set(said.split()) == {operator.kind for operator in BUILT_IN}
 
 
 def test_wrong_kinds_are_refused():

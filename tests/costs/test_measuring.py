@@ -88,7 +88,7 @@ def test_a_measurement_of_turns():
     turns = [Turn(10.0, 1.0, 5), Turn(14.0, 1.0, 7), Turn(11.0, 3.0, 6)]
     found = Measurement.of(turns)
     # Quartiles of 10, 11, 14 are 10.5 and 12.5; within turns the median range is 1.
-    assert found == Measurement(median_us=11.0, spread_us=2.0, repeats=18, rounds=3)
+    assert found == Measurement(11.0, spread_us=2.0, repeats=18, rounds=3, turns=tuple(turns))
     wide = Measurement.of([Turn(10.0, 5.0, 5)])
     assert wide.spread_us == 5.0
 

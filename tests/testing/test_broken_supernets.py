@@ -563,6 +563,11 @@ class CostsOfNone(Gated):
         super().cost_terms(sample)
 
 
+class OperatorsOfNoKind(Gated):
+    def option_operators(self):
+        return {"gate": [[(Operator.of("nope", width=8),), ()]]}
+
+
 CASES = {
     NoChoice: "NoChoice has no Choice in its module tree",
     LayerInAList: r"LayerInAList.layers of the supernet holds a Linear in a plain .*nn.ModuleList",
@@ -588,6 +593,7 @@ CASES = {
     HalfAnOperator: "runs 0.5 times",
     ForgetsAnOperator: "option_operators and fixed_operators forget one",
     OperatorsOfTheArchitecture: "are listed under one sample and not under another",
+    OperatorsOfNoKind: r"nope\(width=8\) is of the kind 'nope', .* call dnas.*register_op",
     OperatorsMultiplied: r"under a soft sample a\(\) is",
     StoredSample: "forward ignores the sample of",
     StoredInTraining: "in training mode StoredInTraining.kept keeps a sample",

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import torch
 
-import dnas.models  # noqa: F401  (registers the kinds of its layers)
 from dnas.core import Architecture, Operator, Sample, SuperNet
 from dnas.costs.kinds import completed, known_kinds
 from dnas.costs.work import count_work
@@ -21,15 +20,15 @@ from dnas.testing.contracts.walking import covering
 def check_operators(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
     """Counts are whole at a one-hot sample, and their expectation is the mean of those.
 
-    Where the kinds of all operators are registered and their FLOPs can be counted, these add up to
-    the cost ``flops``: none that costs FLOPs is forgotten. Operators without any, like lookups and
+    Their kinds are registered. Where their FLOPs can be counted, these add up to the cost
+    ``flops``: none that costs FLOPs is forgotten. Operators without any, like lookups and
     activations, may be missing, and what a built model runs is not looked at. A supernet that knows
     the operators of single architectures only refuses soft samples with a ``DnasError``; then there
     is no expectation to check.
     """
     net = perturbed(make_supernet(), theta=True).double()
     try:
-        net.operators()
+        operators = net.operators()
     except CostError:
         return  # a supernet in the tree says nothing: there are no measured costs
     sample = soft_in_float64(net)
@@ -52,6 +51,13 @@ def check_operators(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
         _check_flops(net, architecture, counts)
     if known:
         check_mean(net, sample, lambda given: _counts(net, given))
+    unknown = [o for o in operators if o.kind not in known_kinds()]
+    assert not unknown, (
+        f"contract 2: {unknown[0]} is of the kind {unknown[0].kind!r}, which nobody registered, so "
+        "it cannot be measured, nor its FLOPs be compared with the costs; correct the name or call "
+        "dnas.costs.register_operator where the search space is defined; known kinds are "
+        f"{', '.join(known_kinds())}"
+    )
 
 
 def _check_flops(
