@@ -35,6 +35,7 @@ from dnas.testing.contracts.operators import check_operators
 from dnas.testing.contracts.phases import check_no_hidden_decisions, check_phases_keep_apart
 from dnas.testing.contracts.sampling import check_samples_come_from_the_generator, check_sampling
 from dnas.testing.contracts.states import check_everything_moves, check_same_seed, check_state
+from dnas.testing.contracts.training import check_training_equals_built
 from dnas.training.seeding import seed_everything
 
 Check = Callable[[MakeSuperNet, MakeBatch], None]
@@ -48,6 +49,7 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_one_hot_equals_built,
     check_rows_may_have_their_own_sample,
     check_built_models,
+    check_training_equals_built,
     check_costs_are_exact,
     check_expected_cost,
     check_operators,
@@ -119,6 +121,9 @@ class SuperNetContracts:
 
     def test_built_models_are_plain_and_fresh_unless_they_inherit(self) -> None:
         self.check(check_built_models)
+
+    def test_training_the_supernet_is_training_the_built_model(self) -> None:
+        self.check(check_training_equals_built)
 
     # ---- 2, 3: costs --------------------------------------------------------------------------
 

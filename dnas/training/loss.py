@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from dnas.errors import ConfigError
+from dnas.training.row_mixing import RowMixing
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+#: Shapes without their rows.
+_Shapes = tuple[torch.Size, torch.Size]
+
+#: The shapes for which loss functions have been watched, once each.
+_WATCHED: WeakKeyDictionary[LossFunction, set[_Shapes]] = WeakKeyDictionary()
 
 
-def loss_of(
-    loss_function: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, labels: Tensor
-) -> Tensor:
+def loss_of(loss_function: LossFunction, outputs: Tensor, labels: Tensor) -> Tensor:
     """``loss_function(outputs, labels)``; nothing is read from the device.
 
+    What the loss does with rows is watched the first time it gets outputs and labels of such
+    shapes, and not afterwards (see :class:`RowMixing` for what it sees).
+
     Raises:
-        ConfigError: The outputs are no tensor, outputs and labels would be broadcast against each
-            other (which compares every row with every other), or the loss is no scalar.
+        ConfigError: The outputs are no tensor, the loss compares rows of outputs with the labels of
+            other rows (by broadcasting one against the other), or it is no scalar.
     """
     if not isinstance(outputs, Tensor):
         raise ConfigError(
             f"the model's forward gives a {type(outputs).__name__}; return one tensor of outputs"
         )
-    if labels.is_floating_point() and _blurs_rows(outputs.shape, labels.shape):
-        raise ConfigError(
-            f"the model gives outputs of shape {tuple(outputs.shape)}, but the labels have "
-            f"{tuple(labels.shape)}: a loss would compare rows with the labels of others; give "
-            "both the same shape, for example end forward with .squeeze(1)"
-        )
-    loss = loss_function(outputs, labels)
+    loss = _watched(loss_function, outputs, labels)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         found = (
             f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
@@ -41,12 +45,18 @@ def loss_of(
     return loss
 
 
-def _blurs_rows(outputs: torch.Size, labels: torch.Size) -> bool:
-    """Whether broadcasting would make more numbers than both have, or repeat one row for all."""
+def _watched(loss_function: LossFunction, outputs: Tensor, labels: Tensor) -> Tensor:
+    if outputs.shape == labels.shape:
+        return loss_function(outputs, labels)
+    shapes = outputs.shape[1:], labels.shape[1:]
     try:
-        together = torch.broadcast_shapes(outputs, labels)
-    except RuntimeError:
-        return False  # torch will say so
-    if together.numel() > max(outputs.numel(), labels.numel()):
-        return True
-    return outputs[:1] != labels[:1]
+        watched = _WATCHED.setdefault(loss_function, set())
+    except TypeError:  # it cannot be remembered
+        watched = set()
+    if shapes in watched:
+        return loss_function(outputs, labels)
+    with RowMixing(outputs, labels):
+        loss = loss_function(outputs, labels)
+    if len(labels) > 1:  # a single row cannot be mixed with others
+        watched.add(shapes)
+    return loss

@@ -9,7 +9,9 @@ from torch import nn
 
 from dnas.core import Architecture, Choice, Operator, Sample
 from dnas.errors import CostError, DnasError
-from dnas.testing import SuperNetContracts, check_supernet
+from dnas.testing import ALL_CHECKS, SuperNetContracts, check_supernet
+from dnas.testing.contracts.elsewhere import check_other_process
+from dnas.testing.contracts.training import check_training_equals_built
 from tests.testing.gated import FUNCTIONS, INPUTS, WIDTH, Gated, Plain, make_batch
 
 
@@ -21,6 +23,32 @@ class TestGated(SuperNetContracts):
 
     def make_batch(self, rows):
         return make_batch(rows)
+
+
+class OneOption(Gated):
+    """Nothing to decide; a space that was narrowed down."""
+
+    def __init__(self):
+        super().__init__()
+        self.function = Choice("function", {"outer": ["relu"]})
+        self.gate = Choice("gate", {"second": (False,)})
+
+    def forward(self, x, *, sample):
+        hidden = self.calculate_weighted_sum(
+            sample[self.function][:, 0], [torch.relu(self.first(x))]
+        )
+        hidden = self.calculate_weighted_sum(sample[self.gate][:, 0], [hidden])
+        return self.last(hidden).squeeze(1)
+
+    def option_costs(self):
+        return {}
+
+    option_operators = option_costs
+
+
+def test_a_space_of_one_architecture_keeps_the_contracts():
+    for check in set(ALL_CHECKS) - {check_other_process}:
+        check(OneOption, make_batch)
 
 
 class ThetaAmongTheWeights(Gated):
@@ -147,6 +175,18 @@ class UsesTheFirstInTraining(Gated):
         return super().forward(x, sample=sample)
 
 
+class TwoOutputs(Gated):
+    def forward(self, x, *, sample):
+        return super().forward(x, sample=sample), x
+
+
+class BuildsTwoOutputs(Gated):
+    def build(self, architecture, *, inherit_weights=False):
+        model = super().build(architecture, inherit_weights=inherit_weights)
+        model.forward = lambda x: (Plain.forward(model, x), x)
+        return model
+
+
 class IgnoresTheSample(Gated):
     def forward(self, x, *, sample):
         return self.last(torch.relu(self.first(x))).squeeze(1)
@@ -209,6 +249,79 @@ class SharedStorage(Gated):
 class ForgetsToCopy(Gated):
     def copy_to(self, model):
         model.first.load_state_dict(self.first.state_dict())
+
+
+class DetachesAnOption(Gated):
+    """Its second layer computes, and never learns."""
+
+    def forward(self, x, *, sample):
+        hidden = self.mixed(sample[self.function][:, 0], self.first(x))
+        inner = self.mixed(sample[self.function][:, 1], self.second(hidden).detach())
+        hidden = self.calculate_weighted_sum(sample[self.gate][:, 0], [hidden, inner])
+        return self.last(hidden).squeeze(1)
+
+
+class DetachesInTraining(Gated):
+    def mixed(self, weights, x):
+        outputs = [f(x) for f in FUNCTIONS.values()]
+        if self.training:
+            outputs[1] = outputs[1].detach()
+        return self.calculate_weighted_sum(weights, outputs)
+
+
+class FreezesALayer(Gated):
+    def build(self, architecture, *, inherit_weights=False):
+        model = super().build(architecture, inherit_weights=inherit_weights)
+        model.first.requires_grad_(False)
+        return model
+
+
+class LosesDropout(Gated):
+    """Dropout on one option, which the built models do without."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropped = nn.Dropout(0.5)
+
+    def mixed(self, weights, x):
+        relu, *others = (f(x) for f in FUNCTIONS.values())
+        return self.calculate_weighted_sum(weights, [self.dropped(relu), *others])
+
+
+class DroppedPlain(Plain):
+    def __init__(self, outer, inner):
+        super().__init__(outer, inner)
+        self.dropped = nn.Dropout(0.5)
+
+    def forward(self, x):
+        for name, layer in ((self.outer, self.first), (self.inner, self.second)):
+            if name is not None:
+                x = FUNCTIONS[name](layer(x))
+                x = self.dropped(x) if name == "relu" else x
+        return self.last(x).squeeze(1)
+
+
+class KeepsDropout(LosesDropout):
+    def build(self, architecture, *, inherit_weights=False):
+        chosen = self.validate(architecture)
+        model = DroppedPlain(chosen["function/outer"], chosen.get("function/inner"))
+        if inherit_weights:
+            self.copy_to(model)
+        return model
+
+
+def test_dropout_on_both_sides_keeps_the_contract():
+    check_training_equals_built(KeepsDropout, make_batch)
+
+
+class FreezesBoth(FreezesALayer):
+    def __init__(self):
+        super().__init__()
+        self.first.requires_grad_(False)
+
+
+def test_weights_frozen_on_both_sides_keep_the_contract():
+    check_training_equals_built(FreezesBoth, make_batch)
 
 
 class AlwaysInherits(Gated):
@@ -485,6 +598,8 @@ CASES = {
     StoredSample: "forward ignores the sample of",
     StoredInTraining: "in training mode StoredInTraining.kept keeps a sample",
     UsesTheFirstInTraining: "in training mode the output for the same sample changes",
+    TwoOutputs: "forward gives a tuple; return one tensor",
+    BuildsTwoOutputs: "the model built for .* gives a tuple; return one tensor",
     IgnoresTheSample: r"forward ignores the sample of \['function', 'gate'\]",
     IgnoresAChoice: r"forward ignores the sample of \['gate'\]",
     ActivationAfterTheSum: "apply activations and norms on each edge before the weighted sum",
@@ -495,6 +610,10 @@ CASES = {
     OtherOutputs: r"build gives outputs of shape \(6, 1\), forward \(6,\)",
     SharedStorage: "shares storage with the supernet",
     ForgetsToCopy: "copy every weight in build",
+    DetachesAnOption: r"weights do not learn alike .*; forward must not detach\(\)",
+    DetachesInTraining: r"weights do not learn alike .*; forward must not detach\(\)",
+    FreezesALayer: "build freezes first.weight, first.bias, which the supernet trains",
+    LosesDropout: "forward is random under .*, but the model built for it is not",
     AlwaysInherits: "it copies the supernet's trained weights",
     BuildsAChoice: "contains a Choice",
     BuildsLooseTensors: "scale of the built model holds a tensor",

@@ -20,8 +20,38 @@ def test_rows_are_not_broadcast(outputs, labels):
         loss_of(mse_loss, torch.ones(outputs), torch.ones(labels))
 
 
+@pytest.mark.parametrize(
+    ("function", "outputs", "labels"),
+    [
+        (lambda o, y: ((o - y) ** 2).mean(), torch.ones(6, 1), torch.ones(6, dtype=torch.long)),
+        (lambda o, y: (y.float() - o.sigmoid()).abs().mean(), torch.ones(6, 1), torch.ones(6)),
+        (lambda o, y: torch.where(y > 0, o, -o).mean(), torch.ones(6, 1), torch.ones(6)),
+        (lambda o, y: (o * y).mean(), torch.ones(6), torch.ones(6, 1)),
+        (torch.nn.L1Loss(), torch.ones(6, 6), torch.ones(6)),
+        (mse_loss, torch.ones(6, 1), torch.ones(6, dtype=torch.long)),
+    ],
+)
+def test_rows_are_not_broadcast_inside_of_a_loss(function, outputs, labels):
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="would compare rows with the labels of others"):
+            loss_of(function, outputs, labels)
+
+
 def quantiles(outputs, labels):
     return (outputs - labels).abs().mean()
+
+
+def squeezes(outputs, labels):
+    return mse_loss(outputs.squeeze(-1), labels)
+
+
+def pairwise(outputs, labels):
+    better = labels[:, None] > labels[None, :]
+    return (torch.nn.functional.softplus(outputs - outputs.squeeze(1)) * better).mean()
+
+
+def all_pairs(outputs, labels):
+    return (outputs[:, None] - labels).abs().mean()
 
 
 @pytest.mark.parametrize(
@@ -33,11 +63,38 @@ def quantiles(outputs, labels):
         (cross_entropy, torch.ones(6, 1), torch.zeros(6, dtype=torch.long)),
         (cross_entropy, torch.ones(6, 3), torch.full((6, 3), 1 / 3)),
         (quantiles, torch.ones(6, 3), torch.zeros(6, 1)),
+        (squeezes, torch.ones(6, 1), torch.zeros(6)),
+        (squeezes, torch.ones(1, 4, 1), torch.zeros(1, 4)),
+        (squeezes, torch.ones(6, 4, 1), torch.zeros(6, 4)),
+        (pairwise, torch.ones(6, 1), torch.arange(6.0)),
+        (all_pairs, torch.ones(6), torch.zeros(6)),
     ],
 )
 def test_losses_that_mean_something(function, outputs, labels):
     expected = function(outputs, labels)
-    assert torch.equal(loss_of(function, outputs, labels), expected)
+    for _ in range(2):
+        assert torch.equal(loss_of(function, outputs, labels), expected)
+
+
+def test_a_loss_is_watched_once_with_more_than_one_row():
+    names = []
+
+    def loss(outputs, labels):
+        names.append(type(torch.overrides._get_current_function_mode()).__name__)
+        return squeezes(outputs, labels)
+
+    for rows in (1, 6, 6, 1):
+        loss_of(loss, torch.ones(rows, 1), torch.ones(rows))
+    assert names == ["RowMixing", "RowMixing", "NoneType", "NoneType"]
+
+
+def test_a_single_row_hides_nothing_from_the_next_batch():
+    def loss(outputs, labels):
+        return quantiles(outputs, labels)
+
+    loss_of(loss, torch.ones(1, 1), torch.ones(1))
+    with pytest.raises(ConfigError, match="outputs of shape"):
+        loss_of(loss, torch.ones(6, 1), torch.ones(6))
 
 
 def test_a_loss_for_each_row():

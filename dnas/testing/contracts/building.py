@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from dnas.core import Architecture, Choice, Option, SuperNet
-from dnas.testing.contracts.given import MakeBatch, MakeSuperNet, inputs_of, perturbed
+from dnas.testing.contracts.given import (
+    MakeBatch,
+    MakeSuperNet,
+    inputs_of,
+    one_tensor,
+    perturbed,
+)
 from dnas.testing.contracts.making import built, check_modules_are_seen
 from dnas.testing.contracts.tensors import stray_tensors
 from dnas.testing.contracts.walking import all_options, covering
@@ -81,7 +87,8 @@ def check_every_option_is_reachable(make_supernet: MakeSuperNet, make_batch: Mak
     reached: set[tuple[str, Option]] = set()
     for architecture in covering(net):
         reached |= set(architecture.items())
-        output = built(net, architecture)(*inputs)
+        model = built(net, architecture)
+        output = one_tensor(model(*inputs), f"the model built for {architecture}")
         assert bool(torch.isfinite(output).all()), (
             f"contract 7: the model built for {architecture} gives outputs that are not finite"
         )

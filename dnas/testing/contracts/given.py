@@ -58,5 +58,13 @@ def perturbed(net: SuperNet, *, theta: bool = False, seed: int = 23) -> SuperNet
 def run(net: SuperNet, inputs: tuple[Any, ...], sample: Sample) -> Tensor:
     """``forward``, with the same dropout whenever it is called."""
     torch.manual_seed(29)
-    output: Tensor = net(*inputs, sample=sample)
+    return one_tensor(net(*inputs, sample=sample), "forward")
+
+
+def one_tensor(output: Any, what: str) -> Tensor:
+    """``output``, which must be what a loss is given."""
+    assert isinstance(output, Tensor), (
+        f"contract 1: {what} gives a {type(output).__name__}; return one tensor of outputs "
+        "(torch.stack or torch.cat several, and take them apart in the loss)"
+    )
     return output

@@ -20,10 +20,11 @@ from dnas.testing.contracts.walking import covering
 def check_operators(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
     """Counts are whole at a one-hot sample, and their expectation is the mean of those.
 
-    Their kinds are registered, and their FLOPs add up to the cost ``flops``: none is forgotten, and
-    what is measured is what a built model runs. A supernet that knows the
-    operators of single architectures only refuses soft samples with a ``DnasError``; then there is
-    no expectation to check.
+    Their kinds are registered. Where their FLOPs can be counted, these add up to the cost
+    ``flops``: none that costs FLOPs is forgotten. Operators without any, like lookups and
+    activations, may be missing, and what a built model runs is not looked at. A supernet that knows
+    the operators of single architectures only refuses soft samples with a ``DnasError``; then there
+    is no expectation to check.
     """
     net = perturbed(make_supernet(), theta=True).double()
     try:

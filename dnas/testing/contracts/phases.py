@@ -20,7 +20,7 @@ from dnas.testing.contracts.given import (
     perturbed,
     run,
 )
-from dnas.testing.contracts.walking import covering
+from dnas.testing.contracts.walking import combinations, covering
 
 #: Part of the gradient under soft samples below which there is none.
 _NOTHING = 1e-4
@@ -74,7 +74,11 @@ def check_phases_keep_apart(make_supernet: MakeSuperNet, make_batch: MakeBatch) 
                 f"{tuple(new.shape)}); theta must only live in Choice modules"
             )
         changed = [not torch.equal(o, n) for o, n in zip(before_own, own(net), strict=True)]
-        assert any(changed), f"contract 4: three {kind} steps changed nothing they should train"
+        # Theta of decisions without an alternative has nothing to learn.
+        idle = kind == THETA and combinations(net) == 1
+        assert idle or any(changed), (
+            f"contract 4: three {kind} steps changed nothing they should train"
+        )
 
 
 def _check_partition(net: SuperNet) -> None:
