@@ -138,10 +138,14 @@ class SlurmExecutor(Executor):
         # One that has not may be older than the job.
         answered = self._find(handle)[1] is not None or self._ask()
         row = self._find(handle)[1]
+        record = attempts.read_attempt(folder.attempt(attempt)) or {}
+        has_ended = record.get("state") == attempts.ENDED
+        if has_ended and row is not None and not row.is_over:  # an answer of before the end
+            answered = self._ask()
+            row = self._find(handle)[1]
         if answered and row is None:
             return None
-        record = attempts.read_attempt(folder.attempt(attempt)) or {}
-        if row is not None and row.is_over and record.get("state") == attempts.ENDED:
+        if has_ended and row is not None and row.is_over:
             return None
         # If Slurm does not answer, it may have the job or not; poll will know.
         handle.started = record.get("state") == attempts.RUNNING
