@@ -8,8 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from dnas.core import Sample
-from dnas.core.cost_terms import CostTables
-from dnas.core.operator import Pricing
 
 
 def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -32,18 +30,23 @@ def stray_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors in nested lists, tuples, dicts and samples."""
-    if isinstance(value, CostTables | Pricing):
-        return  # the base class's own, which follow theta's device
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Sample):
-        yield from value.weights.values()
-    elif isinstance(value, dict):
+    for entry in _entries(value):
+        if isinstance(entry, Tensor):
+            yield entry
+        elif isinstance(entry, Sample):
+            yield from entry.weights.values()
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    """What is in nested lists, tuples, sets and dicts; the value itself if it is none of them."""
+    if isinstance(value, dict):
         for entry in value.values():
-            yield from tensors_in(entry)
+            yield from _entries(entry)
     elif isinstance(value, list | tuple | set):
         for entry in value:
-            yield from tensors_in(entry)
+            yield from _entries(entry)
+    else:
+        yield value
 
 
 def stray_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -55,17 +58,7 @@ def stray_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     known = {id(part) for part in module.modules()}
     for name, value in attributes(module):
         if isinstance(value, list | tuple | set | dict):
-            for part in _modules_in(value):
-                if id(part) not in known and (*part.parameters(), *part.buffers()):
+            for part in _entries(value):
+                is_stray = isinstance(part, nn.Module) and id(part) not in known
+                if is_stray and (*part.parameters(), *part.buffers()):
                     yield name, part
-
-
-def _modules_in(value: Any) -> Iterator[nn.Module]:
-    if isinstance(value, nn.Module):
-        yield value
-    elif isinstance(value, dict):
-        for entry in value.values():
-            yield from _modules_in(entry)
-    elif isinstance(value, list | tuple | set):
-        for entry in value:
-            yield from _modules_in(entry)
