@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import nn
 
 from dnas.core import Architecture, Operator, SuperNet
@@ -188,14 +187,6 @@ def measure_into(
     return begun.so_far(table.conditions.threads)
 
 
-def what_it_runs(super_net: SuperNet, architecture: Mapping[str, Any]) -> dict[Operator, float]:
-    """How often ``architecture`` runs each operator."""
-    with torch.no_grad():
-        sample = super_net.one_hot_sample(architecture, torch.float64)
-        counts = super_net.operator_terms(sample).by_operator()
-    return {operator: float(count) for operator, count in counts.items()}
-
-
 def enter_measured(table: CostTable, space: str, super_net: SuperNet, models: Models) -> None:
     """Enter the models that had a turn into the table, for the space of ``super_net``.
 
@@ -206,7 +197,7 @@ def enter_measured(table: CostTable, space: str, super_net: SuperNet, models: Mo
         models: What was measured.
     """
     found = [
-        (name, what_it_runs(super_net, models.architectures[name]), Measurement.of(turns))
+        (name, super_net.runs(models.architectures[name]), Measurement.of(turns))
         for name, turns in models.turns.items()
     ]
     enter_models(table, space_key(super_net), space, found)

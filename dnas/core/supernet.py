@@ -372,6 +372,15 @@ class SuperNet(nn.Module, ABC):
             sample = self.one_hot_sample(architecture, torch.float64)
             return {name: float(value) for name, value in self.expected_cost(sample).items()}
 
+    def runs(self, architecture: Mapping[str, Option]) -> dict[Operator, float]:
+        """How often the model of one architecture runs each operator: what prices are summed over.
+
+        Operators that it does not run may stand there with 0.
+        """
+        with torch.no_grad():
+            counts = self.operator_terms(self.one_hot_sample(architecture, torch.float64))
+        return {operator: float(count) for operator, count in counts.by_operator().items()}
+
     def log_probability(self, architecture: Mapping[str, Option]) -> float:
         """Log of the probability that ``sample_arch()`` gives this (trimmed) architecture.
 

@@ -81,7 +81,8 @@ class LatencyTable:
         """
         key = space_key(super_net)
         whole = Whole.of(whole_models(self.table, key))
-        doubts = self.table.doubts(super_net.operators())
+        operators = super_net.operators()
+        doubts = self.table.doubts(operators)
         if whole.models < LEAST_MODELS:
             doubts.append(
                 f"{whole.models} whole models of this space were measured beside them (--check), "
@@ -93,7 +94,7 @@ class LatencyTable:
                 self.table.source,
                 "; ".join(doubts),
             )
-        prices = [[str(operator), self._known(operator)] for operator in super_net.operators()]
+        prices = [[str(operator), self._known(operator)] for operator in operators]
         parts = [self.table.conditions.to_json(), prices, f"{whole.factor:.9g}"]
         content = json.dumps(parts, sort_keys=True)
         return SpaceLatency(self.table, whole, hashlib.sha256(content.encode()).hexdigest()[:12])
@@ -126,9 +127,6 @@ class LatencyTable:
 
         def answer(super_net: SuperNet) -> tuple[Price, SpaceLatency]:
             found = self.of(super_net)
-            sample = super_net.one_hot_sample(super_net.validate(architecture))
-            counts = super_net.operator_terms(sample).by_operator()
-            summed = self.table.total({operator: float(n) for operator, n in counts.items()})
-            return found.whole.price(summed), found
+            return found.whole.price(self.table.total(super_net.runs(architecture))), found
 
         return asked_of_supernet(space, config, spec, answer)

@@ -8,7 +8,7 @@ operator at every dimension, and mixes what it gives; see :mod:`supernets.nasrec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -176,6 +176,11 @@ class NASRecSuperNet(SuperNet):
         So many random ones that of each family of operators enough are there to interpolate the
         others, or that there are no more.
         """
+        return self._measured
+
+    @cached_property
+    def _measured(self) -> tuple[Operator, ...]:
+        """Kept: making all these networks takes seconds."""
         generator = torch.Generator().manual_seed(1)
         extremes = [self.architecture(genome) for genome in extreme_genomes(self.shape)]
         found = {operator for architecture in extremes for operator in self._runs(architecture)}

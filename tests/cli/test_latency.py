@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from dnas.cli import measured_latency, search, train
-from dnas.cli.profiling import what_it_runs
 from dnas.core import ArchitectureRecord, Operator, SuperNet
 from dnas.costs import Conditions, CostTable, Measurement, enter_models, space_key
 from dnas.data import DataConfig, prepare
@@ -164,7 +163,7 @@ def test_a_measurement_that_fails_does_not_lose_the_training(
 def test_other_spaces_in_the_table_change_nothing(super_net, tmp_path):
     path = write_table(tmp_path / "table.json", super_net)
     table = CostTable.load(path)
-    runs = [what_it_runs(super_net, super_net.random_architecture()) for _ in range(5)]
+    runs = [super_net.runs(super_net.random_architecture()) for _ in range(5)]
     models = [
         (str(i), counts, Measurement(1.5 * table.total(counts).us, 1.0, 9, 3))
         for i, counts in enumerate(runs)

@@ -14,7 +14,6 @@ from dnas.cli.profiling import (
     check_text,
     enter_measured,
     measure_into,
-    what_it_runs,
 )
 from dnas.core import Operator, OperatorCounts, Sample
 from dnas.costs import CostTable, Measurement, register_operator
@@ -89,10 +88,10 @@ def measured(net, table, factor, spread=0.0, all_sizes=((1, 1), (1, 4), (4, 4)))
 
 def test_sums_of_prices(table):
     net = Priced(decisions=2)
-    price = table.total(what_it_runs(net, net.validate({"scale/d0": 1, "scale/d1": 4})))
+    price = table.total(net.runs(net.validate({"scale/d0": 1, "scale/d1": 4})))
     assert (price.us, price.error_us) == (50.0, pytest.approx(2**0.5))
     # The same operator twice has the same error twice.
-    twice = table.total(what_it_runs(net, net.validate({"scale/d0": 4, "scale/d1": 4})))
+    twice = table.total(net.runs(net.validate({"scale/d0": 4, "scale/d1": 4})))
     assert (twice.us, twice.error_us) == (80.0, pytest.approx(2.0))
 
 
