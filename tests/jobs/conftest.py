@@ -141,7 +141,7 @@ class Seen:
 
     def statuses(self, kind: str = "supernet") -> list[dict]:
         """``status.json`` of each job, in order."""
-        return [json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/*/status.json"))]
+        return [json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/[!.]*/status.json"))]
 
     def states(self, kind: str = "supernet") -> list[str]:
         """State of each job, in order."""
@@ -149,21 +149,21 @@ class Seen:
 
     def num_starts(self, kind: str = "supernet") -> list[int]:
         """How often each job's program has really started."""
-        folders = sorted(p for p in self.path.glob(f"{kind}/*") if p.is_dir())
+        folders = sorted(p for p in self.path.glob(f"{kind}/[!.]*") if p.is_dir())
         return [len(self._lines(folder / "starts.txt")) for folder in folders]
 
     def pids(self) -> list[int]:
         """Pids of all programs that were started, and of their children."""
         found = [
             int(line.split()[0])
-            for p in self.path.glob("*/*/starts.txt")
+            for p in self.path.glob("*/[!.]*/starts.txt")
             for line in self._lines(p)
         ]
-        return found + [int(p.read_text()) for p in self.path.glob("*/*/child.txt")]
+        return found + [int(p.read_text()) for p in self.path.glob("*/[!.]*/child.txt")]
 
     def results(self, kind: str = "supernet") -> list[dict]:
         """``result.json`` of each job that has one, in order."""
-        return [json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/*/result.json"))]
+        return [json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/[!.]*/result.json"))]
 
     def events(self) -> list[dict]:
         """The lines of ``events.jsonl``."""

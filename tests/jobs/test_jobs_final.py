@@ -80,7 +80,7 @@ class Stages:
         return [*map(str, self.configs), "--experiment_id=e1", "--no_report", *flags]
 
     def jobs(self, kind: str) -> list[dict[str, Any]]:
-        return [json.loads(p.read_text()) for p in sorted(self.run.path.glob(f"{kind}/*/job.json"))]
+        return [json.loads(p.read_text()) for p in sorted(self.run.path.glob(f"{kind}/[!.]*/job.json"))]
 
     def choice(self) -> dict[str, Any]:
         return json.loads((self.run.path / "choice.json").read_text())
@@ -283,7 +283,7 @@ def test_tuning_runs_the_final_stage_alone(
     assert {canonical for canonical, _ in stages.finals()} == {"A"}
     assert stages.choice()["chosen"][0]["value"] == 0.42
     # A sampled job that waits may change the choice.
-    folder = min(stages.run.path.glob("sampled/*"))
+    folder = min(stages.run.path.glob("sampled/[!.]*"))
     status = json.loads((folder / "status.json").read_text())
     write_json(folder / "status.json", status | {"state": "queued"})
     assert tune_script.main([final, "e1"]) == 2
@@ -333,7 +333,7 @@ def test_a_manager_killed_while_final_jobs_run_finds_them_again(
     manager.wait()
     before = stages.choice()
     # What the sampled jobs say today is not asked any more.
-    for folder in stages.run.path.glob("sampled/*"):
+    for folder in stages.run.path.glob("sampled/[!.]*"):
         write_json(folder / "result.json", {"validation": {"logloss": 0.1}})
     manager = managers()
     eventually(lambda: "still runs, waiting for it" in json.dumps(stages.run.events()), "adopted")

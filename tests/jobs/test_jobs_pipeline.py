@@ -40,7 +40,7 @@ def configs(write_config: Callable[..., Path]) -> Callable[..., tuple[Path, Path
 
 
 def jobs_of(run: Any, kind: str) -> list[dict]:
-    return [json.loads(p.read_text()) for p in sorted(run.path.glob(f"{kind}/*/job.json"))]
+    return [json.loads(p.read_text()) for p in sorted(run.path.glob(f"{kind}/[!.]*/job.json"))]
 
 
 def test_every_distinct_architecture_is_trained_once_with_every_setting(

@@ -109,7 +109,7 @@ live = pytest.mark.usefixtures("no_hang")
 
 
 def has_said(run: Any, word: str) -> bool:
-    return any(f"\n{word}\n" in p.read_text() for p in run.path.glob("*/*/stdout.log"))
+    return any(f"\n{word}\n" in p.read_text() for p in run.path.glob("*/[!.]*/stdout.log"))
 
 
 @live

@@ -138,7 +138,7 @@ def test_an_attempt_that_never_began_is_revoked_and_run_again(
 
 def change_status(managers: Managers, **fields: object) -> None:
     """Edit the first job's ``status.json``."""
-    path = min(managers.run.path.glob("supernet/*/status.json"))
+    path = min(managers.run.path.glob("supernet/[!.]*/status.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
@@ -298,7 +298,7 @@ def test_a_second_signal_kills_jobs_that_do_not_listen(
     m = managers("--do=stubborn+say:ready+sleep:60")
     manager = m.start()
     eventually(
-        lambda: "\nready" in "".join(p.read_text() for p in m.run.path.glob("*/*/stdout.log")), "up"
+        lambda: "\nready" in "".join(p.read_text() for p in m.run.path.glob("*/[!.]*/stdout.log")), "up"
     )
     begun = time.monotonic()
     os.kill(manager.pid, signal.SIGINT)
@@ -355,7 +355,7 @@ def test_failed_jobs_are_kept_until_somebody_asks(
 def test_a_result_that_is_gone_is_made_again(managers: Callable[..., Managers]) -> None:
     m = managers("--do=ok")
     assert m.finish()[0] == 0
-    next(m.run.path.glob("supernet/*/result.json")).unlink()
+    next(m.run.path.glob("supernet/[!.]*/result.json")).unlink()
     assert m.finish()[0] == 0
     assert m.run.num_starts() == [2]
 
@@ -404,22 +404,22 @@ def test_a_damaged_file_is_made_anew(
     m = managers("--do={ok, exit:1, 'sleep:0+ok'}")
     assert m.finish()[0] == 1
     before = [(s["state"], s["attempts"]) for s in m.run.statuses()]
-    described = [path.read_text() for path in sorted(m.run.path.glob("supernet/*/job.json"))]
-    for path in m.run.path.glob(f"supernet/*/{name}"):
+    described = [path.read_text() for path in sorted(m.run.path.glob("supernet/[!.]*/job.json"))]
+    for path in m.run.path.glob(f"supernet/[!.]*/{name}"):
         path.write_text(damage)
     assert m.finish()[0] == 1
     assert [(s["state"], s["attempts"]) for s in m.run.statuses()] == before
-    assert [p.read_text() for p in sorted(m.run.path.glob("supernet/*/job.json"))] == described
+    assert [p.read_text() for p in sorted(m.run.path.glob("supernet/[!.]*/job.json"))] == described
     assert m.run.num_starts() == [1, 1, 1]
 
 
 def test_a_damaged_result_is_made_again(managers: Callable[..., Managers]) -> None:
     m = managers("--do=ok")
     assert m.finish()[0] == 0
-    next(m.run.path.glob("supernet/*/result.json")).write_text('{"status": "succ')
+    next(m.run.path.glob("supernet/[!.]*/result.json")).write_text('{"status": "succ')
     assert m.finish()[0] == 0
     assert m.run.num_starts() == [2]
-    assert json.loads(next(m.run.path.glob("supernet/*/result.json")).read_text())
+    assert json.loads(next(m.run.path.glob("supernet/[!.]*/result.json")).read_text())
 
 
 def test_a_damaged_experiment_file_is_set_aside(managers: Callable[..., Managers]) -> None:
@@ -450,7 +450,7 @@ def test_a_job_without_a_status_is_where_its_attempts_say(
 ) -> None:
     m = managers("--do={ok, exit:1}")
     assert m.finish()[0] == 1
-    for path in m.run.path.glob("supernet/*/status.json"):
+    for path in m.run.path.glob("supernet/[!.]*/status.json"):
         path.unlink()
     assert m.finish()[0] == 1
     assert m.run.states() == ["succeeded", "failed"]

@@ -64,11 +64,11 @@ class Run:
 
     def steps(self) -> list[int]:
         """The step that each job says it is at."""
-        files = sorted(self.path.glob("supernet/*/progress.json"))
+        files = sorted(self.path.glob("supernet/[!.]*/progress.json"))
         return [json.loads(file.read_text())["step"] for file in files]
 
     def statuses(self) -> list[dict[str, Any]]:
-        return [json.loads(p.read_text()) for p in sorted(self.path.glob("supernet/*/status.json"))]
+        return [json.loads(p.read_text()) for p in sorted(self.path.glob("supernet/[!.]*/status.json"))]
 
     def outputs(self) -> dict[str, bytes]:
         """All that the jobs have found out, times left out."""
@@ -165,7 +165,7 @@ def test_a_job_of_two_processes_is_stopped_and_ends_as_one_process_does(
     (status,) = two.statuses()
     assert (status["state"], status["attempts"]) == ("succeeded", 2)
     (alone,), (together,) = (
-        [json.loads(file.read_text()) for file in run.path.glob("supernet/*/result.json")]
+        [json.loads(file.read_text()) for file in run.path.glob("supernet/[!.]*/result.json")]
         for run in (one, two)
     )
     assert (alone["processes"], together["processes"]) == (1, 2)
