@@ -14,6 +14,7 @@ from supernets.nasrec.space import NASRecSpace
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
 from supernets.towers import (
     TOWER_BASELINES,
+    TowerBaselinesConfig,
     TowerBaselinesSpace,
     TowerBaselinesSuperNet,
     TowersConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "MLPSuperNet",
     "NASRecSpace",
     "NASRecSuperNet",
+    "TowerBaselinesConfig",
     "TowerBaselinesSpace",
     "TowerBaselinesSuperNet",
     "TowersConfig",

@@ -45,9 +45,16 @@ class TowersConfig:
         Raises:
             ConfigError: One of them is wrong.
         """
-        loss = SampledSoftmax(
+        return retrieval_task(self.loss(), self.selection)
+
+    def loss(self) -> SampledSoftmax:
+        """The loss of training with these settings.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        return SampledSoftmax(
             temperature=self.temperature,
             corrected=self.corrected_loss,
             mask_accidental_hits=self.mask_accidental_hits,
         )
-        return retrieval_task(loss, self.selection)

@@ -22,7 +22,7 @@ from supernets import (
     EmbeddingCardSuperNet,
     EmbeddingDimSuperNet,
     MLPSuperNet,
-    TowersConfig,
+    TowerBaselinesConfig,
 )
 from supernets.config import DLRMSpaceConfig
 from tests import tower_cases as towers
@@ -44,7 +44,7 @@ BASELINES = BaselinesConfig(
 )
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
-TOWERS = TowersConfig(embedding_dimension=3, output_dimension=4)
+TOWERS = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
 
 NASREC_SMALL_SHAPE = replace(
     nasrec.FULL, dense_operators=("fc", "dot"), sparse_operators=("embed_fc",)
