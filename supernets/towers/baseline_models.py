@@ -17,9 +17,8 @@ from typing import NamedTuple
 from torch import nn
 
 from dnas.costs import count_params
-from dnas.costs.formulas import mlp_flops
+from dnas.costs.formulas import linear_flops
 from dnas.data.retrieval import TowerSpec
-from dnas.models import MLP
 from dnas.models.towers import (
     AveragePooling,
     CapsulePooling,
@@ -63,10 +62,12 @@ class TowerCosts(NamedTuple):
     Attributes:
         flops: 2 x MACs.
         params: Weights.
+        normalized: Numbers that batch norms normalize.
     """
 
     flops: int
     params: int
+    normalized: int
 
 
 def baseline_inputs(config: TowerBaselinesConfig, spec: TowerSpec) -> UserInputs:
@@ -95,12 +96,12 @@ def baseline_parts(kind: str, config: TowerBaselinesConfig, inputs: UserInputs) 
             width,
             inputs.seq_len,
             heads=config.bst_heads,
-            feed_forward=config.bst_feed_forward or 4 * width,
+            feed_forward=config.bst_feed_forward or width,
             dropout=config.bst_dropout,
         )
     nets: list[nn.Module] = []
     for width in (inputs.width, inputs.items.width):
-        net = dense_tower(width, hidden, out)
+        net = dense_tower(width, hidden, out, batch_norm=config.batch_norm)
         if model == "senet":
             excitation = FieldExcitation(width // dim, config.senet_reduction)
             nets.append(nn.Sequential(excitation, net))
@@ -122,17 +123,20 @@ def assembled(inputs: UserInputs, parts: Parts) -> TwoTower:
 
 def tower_costs(parts: Parts) -> tuple[TowerCosts, TowerCosts]:
     """Of a user, the pooling of the history among it, and of an item."""
-    pooling, (user, item) = parts.pooling, map(_net_costs, (parts.user, parts.item))
+    pooling, user = parts.pooling, _net_costs(parts.user)
     times = pooling.interests if isinstance(pooling, CapsulePooling) else 1
-    of_pooling = getattr(pooling, "flops", 0), count_params(pooling)
-    return TowerCosts(of_pooling[0] + times * user.flops, of_pooling[1] + user.params), item
+    flops = times * user.flops
+    if isinstance(pooling, CapsulePooling | TransformerPooling):
+        flops += pooling.flops
+    params = user.params + count_params(pooling)
+    return TowerCosts(flops, params, times * user.normalized), _net_costs(parts.item)
 
 
 def _net_costs(net: nn.Module) -> TowerCosts:
-    flops = 0
-    for layer in net.modules():
-        if isinstance(layer, MLP):
-            flops += mlp_flops(layer.sizes)
-        elif isinstance(layer, FieldExcitation):
-            flops += layer.flops
-    return TowerCosts(flops, count_params(net))
+    linear = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm1d)]
+    return TowerCosts(
+        sum(linear_flops(layer.in_features, layer.out_features) for layer in linear),
+        count_params(net),
+        sum(norm.num_features for norm in norms),
+    )

@@ -13,12 +13,15 @@ from supernets.towers.config import TowersConfig
 class TowerBaselinesConfig(TowersConfig):
     """What is set of the hand-crafted models besides what all two-tower models have."""
 
+    batch_norm: bool = False
+    """Normalize hidden layers over the batch, except MIND's, as the published numbers of parameters
+    say it was done."""
     senet_reduction: int = 3
     """SENET: fields for each hidden unit of the excitation."""
-    bst_heads: int = 8
+    bst_heads: int = 4
     """BST: heads of the Transformer layer."""
     bst_feed_forward: int = 0
-    """BST: hidden units of the Transformer layer; 0: four times the width of a position."""
+    """BST: hidden units of the Transformer layer; 0: the width of a position."""
     bst_dropout: float = 0.2
     """BST: dropout of the Transformer layer."""
     mind_interests: int = 3

@@ -6,35 +6,98 @@ import pytest
 import torch
 
 from dnas.core import Sample
-from dnas.data.retrieval import RetrievalDataConfig
+from dnas.costs import count_params
+from dnas.data.retrieval import RetrievalDataConfig, TowerSpec
 from dnas.errors import ConfigError
 from dnas.spaces import find_space, load_architecture, make_record
 from dnas.training.retrieval import RETRIEVAL
 from supernets import TOWER_BASELINES, TowerBaselinesConfig
+from supernets.towers.baseline_models import MODELS
 from tests.tower_cases import MOVIELENS, SPEC, inputs
 
 SMALL = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
 
 
+def fields(users: int, items: int, length: int) -> TowerSpec:
+    """Data with so many fields, all of an item's in the history too; small tables."""
+    names = tuple(f"item_{i}" for i in range(items))
+    return TowerSpec(
+        user_names=tuple(f"user_{i}" for i in range(users)),
+        user_sizes=(9,) * users,
+        item_names=names,
+        item_sizes=(9,) * items,
+        history_names=names,
+        seq_len=length,
+    )
+
+
+#: Table 4 of the AutoTower paper: parameters and FLOPs in millions for the sizes L, M and H.
+PUBLISHED = {
+    ("movielens", "googlednn"): ((0.21, 0.14), (0.43, 0.25), (1.57, 0.81)),
+    ("movielens", "senet"): ((0.21, 0.14), (0.43, 0.25), (1.57, 0.81)),
+    ("movielens", "mind"): ((0.10, 0.16), (0.21, 0.32), (0.77, 1.17)),
+    ("yelp", "googlednn"): ((0.24, 0.15), (0.50, 0.28), (1.70, 0.88)),
+    ("yelp", "senet"): ((0.24, 0.15), (0.50, 0.28), (1.70, 0.88)),
+    ("yelp", "mind"): ((0.11, 0.17), (0.22, 0.35), (0.81, 1.22)),
+    ("amazon", "googlednn"): ((0.19, 0.13), (0.39, 0.23), (1.49, 0.77)),
+    ("amazon", "senet"): ((0.19, 0.13), (0.39, 0.23), (1.49, 0.77)),
+    ("amazon", "mind"): ((0.08, 0.14), (0.18, 0.29), (0.73, 1.10)),
+}
+SPECS = {"movielens": MOVIELENS, "yelp": fields(6, 6, 40), "amazon": fields(1, 2, 50)}
+
+
+@pytest.mark.parametrize(("data", "model"), PUBLISHED)
+def test_published_complexity(data, model):
+    """Every figure, with the batch norms that the paper does not mention."""
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(batch_norm=True), SPECS[data])
+    for size, published in zip("lmh", PUBLISHED[data, model], strict=True):
+        cost = net.cost({"model/kind": f"{model}_{size}"})
+        found = tuple(round(cost[f"paper_{name}"] / 1e6, 2) for name in ("params", "flops"))
+        assert found == published, size
+
+
 @pytest.mark.parametrize(
-    ("kind", "params_millions", "flops_millions", "weights"),
-    # Table 4 of the AutoTower paper, for MovieLens; weights without biases.
-    [
-        ("googlednn_l", 0.21, 0.14, 204_800),
-        ("googlednn_m", 0.43, 0.25, 425_984),
-        ("googlednn_h", 1.56, 0.81, 1_556_480),
-    ],
+    ("kind", "weights"),
+    [("googlednn_l", 204_800), ("googlednn_m", 425_984), ("googlednn_h", 1_556_480)],
 )
-def test_published_complexity(kind, params_millions, flops_millions, weights):
+def test_costs_of_chains_by_hand(kind, weights):
     cost = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(), MOVIELENS).cost(
         {"model/kind": kind}
     )
-    assert round(cost["paper_params"] / 1e6, 2) == params_millions
-    assert round(cost["paper_flops"] / 1e6, 2) == flops_millions
     assert cost["flops"] == 2 * weights
     assert cost["paper_flops"] == (weights + 1024 * 64) / 2
     assert cost["embedding_params"] == 16 * (944 + 8 + 2 + 21 + 1683 + 10 + 20)
     assert cost["params"] == cost["paper_params"] + cost["embedding_params"]
+
+
+def test_costs_of_the_other_models_by_hand():
+    """What they add to GoogleDNN-L, or have in its place, per user and item of MovieLens."""
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(), MOVIELENS)
+    google, senet, bst, mind = (net.cost({"model/kind": f"{m}_l"}) for m in MODELS)
+    assert senet["user_params"] - google["user_params"] == 2 * 7 * 2  # 7 fields, 2 hidden units
+    assert senet["item_params"] - google["item_params"] == 2 * 3 * 1
+    assert senet["user_flops"] - google["user_flops"] == 2 * 2 * 7 * 2
+    # Positions of 48; queries, keys, values, output and a feed-forward of 48; two norms.
+    assert bst["user_params"] - google["user_params"] == 20 * 48 + 6 * (48 * 48 + 48) + 4 * 48
+    macs = 20 * (6 * 48 * 48 + 2 * 20 * 48)
+    assert bst["user_flops"] - google["user_flops"] == 2 * macs
+    assert bst["item_flops"] == google["item_flops"]
+    # 64 + 16 -> 256 -> 192 -> 128 -> 16 for three interests; two iterations are three products.
+    chain = 80 * 256 + 256 * 192 + 192 * 128 + 128 * 16
+    assert mind["user_params"] == chain + 256 + 192 + 128 + 16 + 16 * 16
+    assert mind["user_flops"] == 2 * (3 * chain + 20 * 16 * 16 + 3 * 3 * 20 * 16)
+    assert (mind["item_params"], mind["item_flops"]) == (0, 0)
+    assert mind["paper_flops"] == mind["flops"] / 4 + 1024 * 16 / 2
+
+
+def test_batch_norm_is_of_hidden_layers_and_not_of_mind():
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(batch_norm=True), SPEC)
+    for kind, norms in (("googlednn_l", 6), ("senet_h", 8), ("bst_m", 6), ("mind_h", 0)):
+        built = net.build({"model/kind": kind}, inherit_weights=True)
+        found = [m for m in built.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+        assert len(found) == norms
+        cost = net.cost({"model/kind": kind})
+        assert cost["params"] == count_params(built)
 
 
 def test_a_mixture_is_of_unit_vectors():
@@ -52,6 +115,47 @@ def test_user_and_item_of_a_row_have_the_same_sample():
     for row, kind in enumerate(("googlednn_l", "googlednn_m", "googlednn_h")):
         alone = net(*batch, sample=net.one_hot_sample({"model/kind": kind}))
         torch.testing.assert_close(mixed[[row, 3 + row]], alone[[row, 3 + row]])
+
+
+def test_outputs_are_those_of_the_largest_model_with_a_weight():
+    """Single vectors stand K times and narrow ones before zeros: no score changes."""
+    net = TOWER_BASELINES.make_supernet(SMALL, SPEC).eval()  # vectors of 4, of MIND 3
+    batch = inputs(5)
+
+    def of(*weights: tuple[str, float]) -> torch.Tensor:
+        row = torch.zeros(1, 1, 12)
+        for kind, weight in weights:
+            row[0, 0, net.model.index(0, kind)] = weight
+        return net(*batch, sample=Sample({"model": row}))
+
+    single, several = of(("bst_l", 1.0)), of(("mind_l", 1.0))
+    assert (single.shape, several.shape) == ((10, 4), (10, 3, 3))
+    mixed = of(("bst_l", 1e-9), ("mind_l", 1.0))
+    assert mixed.shape == (10, 3, 4)
+    torch.testing.assert_close(mixed[..., :3], several)
+    assert mixed[..., 3].abs().max() < 1e-6
+    mixed = of(("bst_l", 1.0), ("mind_l", 1e-9))
+    for place in range(3):
+        torch.testing.assert_close(mixed[:, place], single)
+    assert of(("bst_l", 0.5), ("senet_h", 0.5)).shape == (10, 4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_learns_its_batch(model):
+    torch.manual_seed(0)
+    net = TOWER_BASELINES.make_supernet(SMALL, SPEC)
+    built = net.build({"model/kind": f"{model}_l"})
+    batch, loss = inputs(5), TOWER_BASELINES.task_of(SMALL).loss
+    labels = torch.stack([torch.arange(1.0, 6.0), torch.zeros(5), torch.ones(5)], dim=1)
+    optimizer = torch.optim.Adam(built.parameters(), lr=0.01)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        value = loss(built(*batch), labels)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_more_items_than_users_under_one_sample():
@@ -84,12 +188,17 @@ def test_file_to_model(tmp_path):
 
 def test_settings_decide_the_task():
     config = TowerBaselinesConfig(
-        temperature=0.1, mask_accidental_hits=True, corrected_loss=False, selection="ndcg50"
+        temperature=0.1,
+        mask_accidental_hits=True,
+        corrected_loss=False,
+        selection="ndcg50",
+        attention_power=3.0,
     )
     task = TOWER_BASELINES.task_of(config)
     assert (task.selection, task.maximize) == ("ndcg50", True)
     assert (task.loss.temperature, task.loss.mask_accidental_hits) == (0.1, True)
     assert not task.loss.corrected
+    assert task.loss.attention_power == 3.0
     assert TOWER_BASELINES.task_of(TowerBaselinesConfig()).loss == RETRIEVAL.loss
 
 
@@ -99,6 +208,10 @@ def test_settings_decide_the_task():
         ({"temperature": 0.0}, "--temperature must be positive, but got 0"),
         ({"selection": "accuracy"}, "--selection 'accuracy': must be one of loss"),
         ({"output_dimension": 0}, "--output_dimension must be at least 1, but got 0"),
+        ({"mind_interests": 0}, "--mind_interests must be at least 1, but got 0"),
+        ({"bst_feed_forward": -1}, "--bst_feed_forward must be 0 or more, but got -1"),
+        ({"bst_dropout": 1.0}, r"--bst_dropout must be in \[0, 1\), but got 1.0"),
+        ({"attention_power": -1.0}, "--attention_power must be a number of at least 0"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -106,10 +219,11 @@ def test_wrong_settings_are_named(settings, message):
         TowerBaselinesConfig(**settings)
 
 
-def test_what_is_measured_of_synthetic_data():
+@pytest.mark.parametrize("kind", ["googlednn_l", "mind_l"])
+def test_what_is_measured_of_synthetic_data(kind):
     """The metrics of a batch each, of an untrained model: all names, in range."""
     data = TOWER_BASELINES.prepare(RetrievalDataConfig(synthetic_users=30, synthetic_items=60))
-    model = TOWER_BASELINES.make_supernet(SMALL, data.spec).build({"model/kind": "googlednn_l"})
+    model = TOWER_BASELINES.make_supernet(SMALL, data.spec).build({"model/kind": kind})
     task = TOWER_BASELINES.task_of(SMALL)
     for split, wanted in (
         ("validation", {"loss", "loss_corrected", "recall50", "ndcg50_hits", "mrr"}),

@@ -39,6 +39,53 @@ def test_rankings_by_hand() -> None:
     assert found["ndcg50.paper"] == pytest.approx((dcg / (1 + 1 / math.log2(3)) + 1) / 2)
 
 
+def test_the_best_of_a_users_vectors_is_the_score() -> None:
+    """Items 2 and 4 are the best of one vector, 1 and 3 of the other, which is nearer to them."""
+    user = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    found = {}
+    for item in range(1, 6):
+        metrics = RetrievalMetrics()
+        metrics.update(
+            torch.cat((user, ITEMS.unsqueeze(1).expand(-1, 2, -1))),
+            pack(Protocol.VALIDATION, ids([item]), ids([])),
+        )
+        found[item] = metrics.compute()["mrr"]
+    scores = ITEMS.amax(1)  # 0.995, 0.9, 0.954, 0.714, 0.866
+    order = (scores.argsort(descending=True) + 1).tolist()
+    assert order == [1, 3, 2, 5, 4]
+    assert found == {item: 1 / place for place, item in enumerate(order, start=1)}
+
+
+def test_a_vector_twice_changes_no_metric() -> None:
+    users, items, relevant = random_users(20)
+    labels = pack(0, relevant, [row % 80 + 1 for row in relevant])
+    loss_labels = torch.rand(20, 3, dtype=torch.float64)
+    once, twice = RetrievalMetrics(), RetrievalMetrics()
+    for metrics, vectors in (
+        (once, torch.cat((users, items))),
+        (twice, torch.cat((users, items)).unsqueeze(1).expand(-1, 2, -1)),
+    ):
+        metrics.update(vectors, labels)
+        metrics.update(torch.cat((vectors[:20], vectors[20:40])), loss_labels)
+    first, second = once.compute(), twice.compute()
+    assert second == pytest.approx(first, rel=1e-6)
+    assert {k: v for k, v in first.items() if "loss" not in k} == {
+        k: v for k, v in second.items() if "loss" not in k
+    }
+
+
+def test_the_published_loss_has_the_attention_of_training() -> None:
+    loss = SampledSoftmax(attention_power=0.0)
+    metrics = RetrievalMetrics(loss)
+    outputs = torch.nn.functional.normalize(torch.randn(8, 2, 3), dim=2)
+    outputs[4:] = outputs[4:, :1]
+    labels = torch.ones(4, 3, dtype=torch.float64)
+    metrics.update(outputs, labels)
+    plain = SampledSoftmax(temperature=1.0, corrected=False)
+    mean = torch.cat((outputs[:4].mean(1), outputs[4:, 0]))
+    assert metrics.compute()["loss"] == pytest.approx(float(plain(mean, labels)), rel=1e-6)
+
+
 def test_protocols_are_kept_apart_and_validation_has_no_suffix() -> None:
     metrics = RetrievalMetrics()
     outputs = torch.cat((USER, ITEMS))

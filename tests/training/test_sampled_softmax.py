@@ -104,6 +104,54 @@ def test_gradient(masked: bool) -> None:
     assert torch.autograd.gradcheck(lambda x: loss(x, made), (outputs,))
 
 
+#: Two users of two vectors and two items; the first user's vectors have the cosines 1 and 0 with
+#: the own item, the other's 0.6 and 0.8.
+SEVERAL = torch.tensor(
+    [[[1.0, 0.0], [0.0, 1.0]], [[0.8, 0.6], [0.6, 0.8]], [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2],
+    dtype=torch.float64,
+)
+
+
+def test_the_interests_that_fit_the_own_item_are_in_the_loss() -> None:
+    power = 2.0
+    loss = SampledSoftmax(temperature=0.5, corrected=False, attention_power=power)
+    found = loss(SEVERAL, labels([1, 2], [0.5, 0.5]))
+    a = 1 / (1 + math.exp(-power * 1.0))  # of the first user's first vector
+    b = 1 / (1 + math.exp(-power * 0.2))  # of the other's second vector
+    users = [[a, 1 - a], [0.8 - 0.2 * b, 0.6 + 0.2 * b]]
+    plain = SampledSoftmax(temperature=0.5, corrected=False)
+    by_hand = plain(vectors(users, [[1.0, 0.0], [0.0, 1.0]]), labels([1, 2], [0.5, 0.5]))
+    assert found.item() == pytest.approx(by_hand.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("power", "users"),
+    [(0.0, [[0.5, 0.5], [0.7, 0.7]]), (1e6, [[1.0, 0.0], [0.6, 0.8]])],
+    ids=["the mean", "the best"],
+)
+def test_powers_between_the_mean_and_the_best_interest(
+    power: float, users: list[list[float]]
+) -> None:
+    made = labels([1, 2], [0.5, 0.1])
+    found = SampledSoftmax(attention_power=power)(SEVERAL, made)
+    single = SampledSoftmax()(vectors(users, [[1.0, 0.0], [0.0, 1.0]]), made)
+    assert found.item() == pytest.approx(single.item(), rel=1e-9)
+
+
+def test_one_vector_in_a_row_of_one_is_a_single_vector() -> None:
+    made = labels([1, 2], [0.5, 0.1])
+    loss = SampledSoftmax()
+    assert torch.equal(loss(OUTPUTS.unsqueeze(1), made), loss(OUTPUTS, made))
+
+
+def test_gradient_of_several_vectors() -> None:
+    generator = torch.Generator().manual_seed(2)
+    outputs = torch.randn(6, 3, 2, dtype=torch.float64, generator=generator).requires_grad_()
+    made = labels([1, 2, 3], [0.1, 0.2, 0.3])
+    loss = SampledSoftmax(temperature=0.3, attention_power=1.5)
+    assert torch.autograd.gradcheck(lambda x: loss(x, made), (outputs,))
+
+
 def test_float32_vectors_give_a_float32_loss() -> None:
     assert SampledSoftmax()(OUTPUTS.float(), labels([1, 2], [0.5, 0.25])).dtype == torch.float32
 
@@ -111,5 +159,8 @@ def test_float32_vectors_give_a_float32_loss() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="--temperature must be positive, but got 0"):
         SampledSoftmax(temperature=0.0)
+    for power in (-1.0, math.inf, math.nan):
+        with pytest.raises(ConfigError, match="--attention_power must be a number of at least 0"):
+            SampledSoftmax(attention_power=power)
     with pytest.raises(DataError, match=r"outputs \(4, 2\) with labels \(3, 3\)"):
         SampledSoftmax()(OUTPUTS, labels([1, 2, 3], [0.5, 0.5, 0.5]))

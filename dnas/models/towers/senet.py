@@ -11,8 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dnas.costs.formulas import linear_flops
-
 
 class FieldExcitation(nn.Module):
     """Every field's vector times a weight that depends on all fields, [Huang2019fibinet]_.
@@ -26,9 +24,6 @@ class FieldExcitation(nn.Module):
     Args:
         fields: F.
         reduction: Fields for each hidden unit; ``H = max(F // reduction, 1)``.
-
-    Attributes:
-        flops: Of a row.
     """
 
     def __init__(self, fields: int, reduction: int) -> None:
@@ -37,7 +32,6 @@ class FieldExcitation(nn.Module):
         hidden = max(fields // reduction, 1)
         self.squeeze = nn.Linear(fields, hidden, bias=False)
         self.excite = nn.Linear(hidden, fields, bias=False)
-        self.flops = linear_flops(fields, hidden) + linear_flops(hidden, fields)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """``(N, F * D)`` to ``(N, F * D)``."""
