@@ -28,7 +28,7 @@ def dense_tower(
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(sizes[:-1]):
             layers += [nn.Linear(wide, narrow), nn.BatchNorm1d(narrow), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+        return nn.Sequential(*layers, nn.Linear(sizes[-2], output))
     net = MLP(sizes, last_activation=False)
     for layer in net.layers:
         assert isinstance(layer, nn.Linear)
