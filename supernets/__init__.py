@@ -1,5 +1,6 @@
 """The search spaces that come with the framework. Importing this package registers them."""
 
+from supernets.autotower import AUTOTOWER, AutoTowerConfig, AutoTowerSpace, AutoTowerSuperNet
 from supernets.baselines import CTR_BASELINES, BaselinesSpace, BaselinesSuperNet
 from supernets.baselines_config import BaselinesConfig
 from supernets.dlrm import DLRMSuperNet
@@ -20,6 +21,7 @@ from supernets.towers import (
 )
 
 __all__ = [
+    "AUTOTOWER",
     "CTR_BASELINES",
     "EMB_CARD",
     "EMB_DIM",
@@ -28,6 +30,9 @@ __all__ = [
     "NASREC_SMALL",
     "TOP_BOTTOM_MLPS",
     "TOWER_BASELINES",
+    "AutoTowerConfig",
+    "AutoTowerSpace",
+    "AutoTowerSuperNet",
     "BaselinesConfig",
     "BaselinesSpace",
     "BaselinesSuperNet",

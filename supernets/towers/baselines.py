@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,13 +22,13 @@ from dnas.core import Architecture, Choice, Option, Sample, SuperNet
 from dnas.core.cost_terms import OptionCosts
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.costs.formulas import BYTES_PER_WEIGHT, mlp_flops, mlp_params
-from dnas.data.retrieval import RetrievalDataConfig, TowerSpec, prepare_retrieval
+from dnas.data.retrieval import TowerSpec
 from dnas.models import MLP
 from dnas.models.towers import AveragePooling, ItemInputs, TwoTower, UserInputs, dense_tower
-from dnas.spaces import Prepared, SearchSpace, register
-from dnas.training.retrieval import RETRIEVAL
-from dnas.training.task import Task
+from dnas.spaces import register
 from supernets.towers.config import TowersConfig
+from supernets.towers.rows import weights_of_items
+from supernets.towers.space import RetrievalSpace
 
 #: Hidden layers of both towers; a linear layer follows.
 HIDDEN: dict[str, tuple[int, ...]] = {
@@ -72,8 +71,8 @@ class TowerBaselinesSuperNet(SuperNet):
     ) -> Tensor:
         """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``.
 
-        Where rows have samples of their own, item i has that of user i. A corpus to be ranked has
-        another number of items than there are users; all of them get the mean of the samples.
+        Which sample an item has where rows have samples of their own: see
+        :func:`supernets.towers.rows.weights_of_items`.
         """
         users = self.inputs(user_fields, history)
         items = self.inputs.items(item_fields, item_bags)
@@ -83,7 +82,7 @@ class TowerBaselinesSuperNet(SuperNet):
                 torch.cat((self.users[kind](users), self.items[kind](items))), dim=-1
             )
         weights = sample[self.model][:, 0]  # (B, K)
-        of_items = weights if len(weights) in (1, len(items)) else weights.mean(0, keepdim=True)
+        of_items = weights_of_items(weights, len(items))
         mixed = [
             calculate_weighted_sum(rows, [F.normalize(net(x), dim=-1) for net in nets.values()])
             for rows, nets, x in ((weights, self.users, users), (of_items, self.items, items))
@@ -149,30 +148,15 @@ def _decided(architecture: Mapping[str, Option]) -> str:
     return str(architecture[MODEL])
 
 
-class TowerBaselinesSpace(SearchSpace):
+class TowerBaselinesSpace(RetrievalSpace):
     """GoogleDNN in three sizes for any data of interactions."""
 
     name = "tower_baselines"
     config_class = TowersConfig
-    data_class = RetrievalDataConfig
-    task = RETRIEVAL
-    default_cost = "flops"
-
-    def task_of(self, config: TowersConfig) -> Task:
-        """Retrieval with the loss and the selection of these settings."""
-        return config.task()
-
-    def prepare(self, data_config: RetrievalDataConfig) -> Prepared:
-        """Read the interactions and split them."""
-        return prepare_retrieval(data_config)
 
     def make_supernet(self, config: TowersConfig, spec: TowerSpec) -> TowerBaselinesSuperNet:
         """All baselines for data with these fields."""
         return TowerBaselinesSuperNet(config, spec)
-
-    def spec_from_json(self, value: Mapping[str, Any]) -> TowerSpec:
-        """The fields an architecture file was made for."""
-        return TowerSpec.from_json(value)
 
 
 TOWER_BASELINES = register(TowerBaselinesSpace())

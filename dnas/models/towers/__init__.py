@@ -1,22 +1,32 @@
 """Two-tower models: inputs, pooling, towers, and what serving needs."""
 
 from dnas.models.towers.approximate import ApproximateIndex, index_recall
+from dnas.models.towers.attention_pooling import SelfAttentionPooling, SelfAttentivePooling
+from dnas.models.towers.blocks import OPERATIONS, BlockTower, TowerBlock
 from dnas.models.towers.dense import dense_tower
 from dnas.models.towers.inputs import ItemInputs, UserInputs
-from dnas.models.towers.pooling import AveragePooling
+from dnas.models.towers.pooling import POOLINGS, AveragePooling, SumPooling, make_pooling
 from dnas.models.towers.serving import item_matrix, top_k
 from dnas.models.towers.two_tower import ItemTower, TwoTower, UserTower
 
 __all__ = [
+    "OPERATIONS",
+    "POOLINGS",
     "ApproximateIndex",
     "AveragePooling",
+    "BlockTower",
     "ItemInputs",
     "ItemTower",
+    "SelfAttentionPooling",
+    "SelfAttentivePooling",
+    "SumPooling",
+    "TowerBlock",
     "TwoTower",
     "UserInputs",
     "UserTower",
     "dense_tower",
     "index_recall",
     "item_matrix",
+    "make_pooling",
     "top_k",
 ]

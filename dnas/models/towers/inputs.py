@@ -121,7 +121,14 @@ class UserInputs(nn.Module):
 
     def forward(self, fields: Tensor, history: Tensor) -> Tensor:
         """``(U, Fu)`` and ``(U, L, Fh)`` to ``(U, width)``."""
-        pooled = self.pooling(self.items.history(history), history[..., 0] != 0)
+        return self.join(fields, self.pooling(*self.read(history)))
+
+    def read(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """``(U, L, Fh)`` to what poolings are given: ``(U, L, W)`` and ``(U, L)`` bool."""
+        return self.items.history(history), history[..., 0] != 0
+
+    def join(self, fields: Tensor, pooled: Tensor) -> Tensor:
+        """``(U, Fu)`` and a pooled history ``(U, W)`` to ``(U, width)``."""
         return torch.cat([*_columns(self.tables, fields), pooled], dim=-1)
 
 
