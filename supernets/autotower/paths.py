@@ -67,17 +67,15 @@ class TowerPaths(nn.Module):
     def path(self, x: Tensor, operations: Sequence[str]) -> Tensor:
         """``(R, W)`` to ``(R, D)`` by one operation for each block; nothing else is computed."""
         tensors = [self.align(x)]
-        for block, name in zip(self._operations(), operations, strict=True):
-            tensors.append(block[name](tensors))
+        for block in self._chosen(operations):
+            tensors.append(block(tensors))
         return tensors[-1]
 
     def build(self, operations: Sequence[str], *, inherit_weights: bool) -> BlockTower:
         """The plain tower of one path."""
         if inherit_weights:
-            chosen = [
-                block[name] for block, name in zip(self._operations(), operations, strict=True)
-            ]
-            return BlockTower(copy.deepcopy(self.align), copy.deepcopy(chosen))
+            align, blocks = copy.deepcopy((self.align, self._chosen(operations)))
+            return BlockTower(align, blocks)
         align = nn.Linear(self.width, self.config.block_dimension)
         blocks = [
             self._block(name, number, len(operations))
@@ -87,6 +85,10 @@ class TowerPaths(nn.Module):
 
     def _operations(self) -> list[nn.ModuleDict]:
         return cast(list[nn.ModuleDict], list(self.blocks))
+
+    def _chosen(self, operations: Sequence[str]) -> list[TowerBlock]:
+        pairs = zip(self._operations(), operations, strict=True)
+        return [cast(TowerBlock, block[name]) for block, name in pairs]
 
     def _block(self, operation: str, number: int, blocks: int) -> TowerBlock:
         """An operation of block ``number``, from 1, which has as many inputs."""
