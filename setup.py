@@ -31,6 +31,7 @@ setup(
     extras_require={
         "ray": ["ray>=2.50"],
         "docs": ["myst-parser>=5.0", "sphinx>=9.0"],
+        "faiss": ["faiss-cpu>=1.9"],
         "slurm": ["submitit>=1.5.3"],
         "dev": [
             "hypothesis>=6.120",
