@@ -138,7 +138,12 @@ def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss_co
         selection=selection,
         maximize=selection in RANKING_METRICS,
         names=known,
+        tells=partial(_tells, selection in RANKING_METRICS),
     )
+
+
+def _tells(ranking: bool, labels: Tensor) -> bool:
+    return is_ranking(labels) is ranking
 
 
 #: Two-tower retrieval as AutoTower trains it.
