@@ -4,9 +4,9 @@
 
 Runs what ``tower_runs.py`` lists, or with ``--only`` a part of it, and makes tables of the final
 trainings: the paper's Table 4 under each protocol with paired differences, Tables 5 and 8, and
-where the time went. Validation alone chooses: the epoch of a training, the best three of a search, and of
-these the one that is tested. Of models there is no choice: every row of Table 4 is one model with
-five seeds.
+where the time went. Validation alone chooses: the epoch of a training, the best three of a search,
+and of these the one that is tested. Of models there is no choice: every row of Table 4 is one model
+with five seeds.
 
 The working folder is the project's root, beside which ``shared/data/ml-100k`` has the publisher's
 files, as the configs say. OUT gets ``towers.json`` (every figure) and ``towers_*.md``.
