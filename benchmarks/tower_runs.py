@@ -96,7 +96,7 @@ class Runs:
         """Train all hand-crafted models; the exit code."""
         config = ROOT / "configs" / "tower_baselines_ml100k"
         words = config.read_text(encoding="utf-8").split("First: dnas ")[1].split(";")[0].split()
-        if not (self.work / words[-1]).exists() and (code := self._run("-m", "dnas", *words)):
+        if not (self.work / words[-1]).exists() and (code := self._run("-m", "dnas.cli.main", *words)):
             return code
         experiment = self.folder("handmade").path.name
         return self._run("tuning.py", config, experiment, "--runs_dir", self.runs_dir)
