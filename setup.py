@@ -31,6 +31,7 @@ setup(
     extras_require={
         "ray": ["ray>=2.50"],
         "docs": ["myst-parser>=5.0", "sphinx>=9.0"],
+        "faiss": ["faiss-cpu>=1.9"],
         "slurm": ["submitit>=1.5.3"],
         "dev": [
             "hypothesis>=6.120",
@@ -54,6 +55,7 @@ setup(
             "nasrec_small = supernets.nasrec.space:SMALL",
             "ctr_baselines = supernets.baselines:CTR_BASELINES",
             "tower_baselines = supernets.towers.baselines:TOWER_BASELINES",
+            "autotower = supernets.autotower.space:AUTOTOWER",
         ],
     },
 )

@@ -1,8 +1,8 @@
 """What hand-crafted two-tower models reach, under the published protocol and two honest ones.
 
-GoogleDNN with several seeds, trained as AutoTower's baselines are (batches of 1024, Adam 1e-3,
-weight decay 1e-6, clipping at 5, at most 100 epochs, patience 5), and what needs no training:
-popularity and a random order. The split is the same for all seeds.
+GoogleDNN, SENET, BST or MIND with several seeds, trained as AutoTower's baselines are (batches of
+1024, Adam 1e-3, weight decay 1e-6, clipping at 5, at most 100 epochs, patience 5), and what needs
+no training: popularity and a random order. The split is the same for all seeds.
 
     python benchmarks/two_tower_baselines.py --raw_data=../shared/data/ml-100k
     python benchmarks/two_tower_baselines.py --raw_data=../shared/data/ml-100k --selection=loss \
@@ -136,6 +136,9 @@ def main() -> None:
     parser.add_argument(
         "--selection", default="loss_corrected", help="validation metric of the best epoch"
     )
+    parser.add_argument(
+        "--batch_norm", action="store_true", help="in hidden layers, as the published sizes say"
+    )
     parser.add_argument("--renew_optimizer", action="store_true", help="every epoch, as released")
     flags = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -144,7 +147,7 @@ def main() -> None:
             data_set=flags.data_set, raw_data=flags.raw_data, data_cache=flags.data_cache
         )
     )
-    config = TowerBaselinesConfig(selection=flags.selection)
+    config = TowerBaselinesConfig(selection=flags.selection, batch_norm=flags.batch_norm)
     sys.stdout.write(
         "| model | protocol | R@50 | N@50, ideal from the hits | N@50 |\n|---|---|---|---|---|\n"
     )

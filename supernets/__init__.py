@@ -1,5 +1,6 @@
 """The search spaces that come with the framework. Importing this package registers them."""
 
+from supernets.autotower import AUTOTOWER, AutoTowerConfig, AutoTowerSpace, AutoTowerSuperNet
 from supernets.baselines import CTR_BASELINES, BaselinesSpace, BaselinesSuperNet
 from supernets.baselines_config import BaselinesConfig
 from supernets.dlrm import DLRMSuperNet
@@ -17,10 +18,10 @@ from supernets.towers import (
     TowerBaselinesConfig,
     TowerBaselinesSpace,
     TowerBaselinesSuperNet,
-    TowersConfig,
 )
 
 __all__ = [
+    "AUTOTOWER",
     "CTR_BASELINES",
     "EMB_CARD",
     "EMB_DIM",
@@ -29,6 +30,9 @@ __all__ = [
     "NASREC_SMALL",
     "TOP_BOTTOM_MLPS",
     "TOWER_BASELINES",
+    "AutoTowerConfig",
+    "AutoTowerSpace",
+    "AutoTowerSuperNet",
     "BaselinesConfig",
     "BaselinesSpace",
     "BaselinesSuperNet",
@@ -43,5 +47,4 @@ __all__ = [
     "TowerBaselinesConfig",
     "TowerBaselinesSpace",
     "TowerBaselinesSuperNet",
-    "TowersConfig",
 ]

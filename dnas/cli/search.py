@@ -48,7 +48,7 @@ class SearchFlags:
 
     search_space: str
     """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint, nasrec_small, nasrec_full,
-    ctr_baselines, tower_baselines) or package.module:SPACE."""
+    ctr_baselines, tower_baselines, autotower) or package.module:SPACE."""
     weights_batch_size: int = 1024
     """Rows of a weights step."""
     arch_params_batch_size: int = 1024
@@ -186,8 +186,8 @@ class SearchFlags:
 class AlgorithmFlags:
     """How to search; decides which other flags there are."""
 
-    search_algorithm: Literal["dnas", "evolution", "random_search"] = "dnas"
-    """dnas: by gradients; evolution, random_search: among the paths of a one-shot supernet."""
+    search_algorithm: Literal["dnas", "evolution", "genetic", "random_search"] = "dnas"
+    """dnas: by gradients; the others: among the paths of a one-shot supernet."""
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "train_dnas.py") -> int:

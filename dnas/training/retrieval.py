@@ -113,13 +113,22 @@ class RetrievalMetrics:
         if self._of_batches:
             means = torch.stack(self._of_batches).mean(0).tolist()
             found.update(zip(LOSS_METRICS, means, strict=True))
-        for number, parts in sorted(self._of_users.items()):
-            values = torch.cat(parts)
-            suffix = Protocol(number).suffix
+        for protocol, values in self.of_users().items():
             # Of an empty column there is no mean; JSON has no NaN.
             means = values.mean(0).tolist() if len(values) else [None] * len(RANKING_METRICS)
-            found.update({f"{n}{suffix}": v for n, v in zip(RANKING_METRICS, means, strict=True)})
+            names = (f"{name}{protocol.suffix}" for name in RANKING_METRICS)
+            found.update(zip(names, means, strict=True))
         return found
+
+    def of_users(self) -> dict[Protocol, Tensor]:
+        """Values of the users with a relevant item, in their order: what ``compute`` averages.
+
+        Returns:
+            By protocol, ``(users, len(RANKING_METRICS))`` float64.
+        """
+        return {
+            Protocol(number): torch.cat(self._of_users[number]) for number in sorted(self._of_users)
+        }
 
 
 def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss_corrected") -> Task:
@@ -143,7 +152,12 @@ def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss_co
         selection=selection,
         maximize=selection in RANKING_METRICS,
         names=known,
+        tells=partial(_tells, selection in RANKING_METRICS),
     )
+
+
+def _tells(ranking: bool, labels: Tensor) -> bool:
+    return is_ranking(labels) is ranking
 
 
 #: Two-tower retrieval as AutoTower trains it.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,11 +22,9 @@ from dnas.core import Architecture, Choice, Option, Sample, SuperNet
 from dnas.core.cost_terms import OptionCosts
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.costs.formulas import BYTES_PER_WEIGHT
-from dnas.data.retrieval import RetrievalDataConfig, TowerSpec, prepare_retrieval
+from dnas.data.retrieval import TowerSpec
 from dnas.models.towers import TwoTower, beside, join, unit_vectors
-from dnas.spaces import Prepared, SearchSpace, register
-from dnas.training.retrieval import RETRIEVAL
-from dnas.training.task import Task
+from dnas.spaces import register
 from supernets.towers.baseline_models import (
     KINDS,
     Parts,
@@ -38,6 +35,8 @@ from supernets.towers.baseline_models import (
     tower_costs,
 )
 from supernets.towers.baselines_config import TowerBaselinesConfig
+from supernets.towers.rows import weights_of_items
+from supernets.towers.space import RetrievalSpace
 
 MODEL = "model/kind"
 #: Rows of the batch whose score matrix the published FLOPs of baselines include.
@@ -75,11 +74,11 @@ class TowerBaselinesSuperNet(SuperNet):
         """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``, or to
         ``(U + N, K, D)`` as :func:`dnas.models.towers.join` gives them.
 
-        Where rows have samples of their own, item i has that of user i. A corpus to be ranked has
-        another number of items than there are users; all of them get the mean of the samples.
+        Which sample an item has where rows have samples of their own: see
+        :func:`supernets.towers.rows.weights_of_items`.
         """
         own = self.inputs.own(user_fields)
-        vectors, present = self.inputs.positions(history)
+        vectors, present = self.inputs.read(history)
         items = self.inputs.items(item_fields, item_bags)
 
         def outputs(kind: str) -> tuple[Tensor, Tensor]:
@@ -91,7 +90,7 @@ class TowerBaselinesSuperNet(SuperNet):
         weights = sample[self.model][:, 0]  # (B, M)
         columns = _with_a_weight(weights)
         weights = weights[:, columns]
-        of_items = weights if len(weights) in (1, len(items)) else weights.mean(0, keepdim=True)
+        of_items = weights_of_items(weights, len(items))
         users_of, items_of = zip(*(outputs(KINDS[column]) for column in columns), strict=True)
         mixed_users = calculate_weighted_sum(weights, _alike(users_of))
         mixed_items = calculate_weighted_sum(of_items, _alike(items_of))
@@ -177,32 +176,17 @@ def _decided(architecture: Mapping[str, Option]) -> str:
     return str(architecture[MODEL])
 
 
-class TowerBaselinesSpace(SearchSpace):
+class TowerBaselinesSpace(RetrievalSpace):
     """GoogleDNN, SENET, BST and MIND in three sizes for any data of interactions."""
 
     name = "tower_baselines"
     config_class = TowerBaselinesConfig
-    data_class = RetrievalDataConfig
-    task = RETRIEVAL
-    default_cost = "flops"
-
-    def task_of(self, config: TowerBaselinesConfig) -> Task:
-        """Retrieval with the loss and the selection of these settings."""
-        return config.task()
-
-    def prepare(self, data_config: RetrievalDataConfig) -> Prepared:
-        """Read the interactions and split them."""
-        return prepare_retrieval(data_config)
 
     def make_supernet(
         self, config: TowerBaselinesConfig, spec: TowerSpec
     ) -> TowerBaselinesSuperNet:
         """All baselines for data with these fields."""
         return TowerBaselinesSuperNet(config, spec)
-
-    def spec_from_json(self, value: Mapping[str, Any]) -> TowerSpec:
-        """The fields an architecture file was made for."""
-        return TowerSpec.from_json(value)
 
 
 TOWER_BASELINES = register(TowerBaselinesSpace())

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 
 from dnas.errors import ConfigError
 from dnas.training.sampled_softmax import SampledSoftmax
-from supernets.towers.config import TowersConfig
+from supernets.towers.config import TwoTowerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowerBaselinesConfig(TowersConfig):
+class TowerBaselinesConfig(TwoTowerConfig):
     """What is set of the hand-crafted models besides what all two-tower models have."""
 
+    output_dimension: int = 64
+    """Dimension of the vectors of users and items."""
     batch_norm: bool = False
     """Normalize hidden layers over the batch, except MIND's, as the published numbers of parameters
     say it was done."""
@@ -34,9 +36,9 @@ class TowerBaselinesConfig(TowersConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("senet_reduction", "bst_heads", "mind_interests", "mind_iterations"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
+        self._check_at_least_one(
+            "output_dimension", "senet_reduction", "bst_heads", "mind_interests", "mind_iterations"
+        )
         if self.bst_feed_forward < 0:
             raise ConfigError(
                 f"--bst_feed_forward must be 0 or more, but got {self.bst_feed_forward}"

@@ -141,7 +141,9 @@ class Seen:
 
     def statuses(self, kind: str = "supernet") -> list[dict]:
         """``status.json`` of each job, in order."""
-        return [json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/[!.]*/status.json"))]
+        return [
+            json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/[!.]*/status.json"))
+        ]
 
     def states(self, kind: str = "supernet") -> list[str]:
         """State of each job, in order."""
@@ -163,7 +165,9 @@ class Seen:
 
     def results(self, kind: str = "supernet") -> list[dict]:
         """``result.json`` of each job that has one, in order."""
-        return [json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/[!.]*/result.json"))]
+        return [
+            json.loads(p.read_text()) for p in sorted(self.path.glob(f"{kind}/[!.]*/result.json"))
+        ]
 
     def events(self) -> list[dict]:
         """The lines of ``events.jsonl``."""

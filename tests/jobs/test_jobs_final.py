@@ -80,7 +80,9 @@ class Stages:
         return [*map(str, self.configs), "--experiment_id=e1", "--no_report", *flags]
 
     def jobs(self, kind: str) -> list[dict[str, Any]]:
-        return [json.loads(p.read_text()) for p in sorted(self.run.path.glob(f"{kind}/[!.]*/job.json"))]
+        return [
+            json.loads(p.read_text()) for p in sorted(self.run.path.glob(f"{kind}/[!.]*/job.json"))
+        ]
 
     def choice(self) -> dict[str, Any]:
         return json.loads((self.run.path / "choice.json").read_text())

@@ -298,7 +298,8 @@ def test_a_second_signal_kills_jobs_that_do_not_listen(
     m = managers("--do=stubborn+say:ready+sleep:60")
     manager = m.start()
     eventually(
-        lambda: "\nready" in "".join(p.read_text() for p in m.run.path.glob("*/[!.]*/stdout.log")), "up"
+        lambda: "\nready" in "".join(p.read_text() for p in m.run.path.glob("*/[!.]*/stdout.log")),
+        "up",
     )
     begun = time.monotonic()
     os.kill(manager.pid, signal.SIGINT)

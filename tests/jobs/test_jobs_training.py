@@ -68,7 +68,9 @@ class Run:
         return [json.loads(file.read_text())["step"] for file in files]
 
     def statuses(self) -> list[dict[str, Any]]:
-        return [json.loads(p.read_text()) for p in sorted(self.path.glob("supernet/[!.]*/status.json"))]
+        return [
+            json.loads(p.read_text()) for p in sorted(self.path.glob("supernet/[!.]*/status.json"))
+        ]
 
     def outputs(self) -> dict[str, bytes]:
         """All that the jobs have found out, times left out."""

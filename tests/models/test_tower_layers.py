@@ -206,7 +206,7 @@ def test_each_interest_goes_beside_the_users_fields():
     net = model()
     users, history, _, _ = inputs(4)
     own = net.user.inputs.own(users)
-    interests = net.user.inputs.pooling(*net.user.inputs.positions(history))
+    interests = net.user.inputs.pooling(*net.user.inputs.read(history))
     alone = net.user.net(torch.cat((own, interests[:, 1]), dim=1))
     torch.testing.assert_close(
         net.user(users, history)[:, 1], nn.functional.normalize(alone, dim=1)

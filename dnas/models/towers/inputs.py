@@ -129,14 +129,14 @@ class UserInputs(nn.Module):
 
     def forward(self, fields: Tensor, history: Tensor) -> Tensor:
         """``(U, Fu)`` and ``(U, L, Fh)`` to ``(U, own_width + P)`` or ``(U, K, own_width + P)``."""
-        return beside(self.own(fields), self.pooling(*self.positions(history)))
+        return beside(self.own(fields), self.pooling(*self.read(history)))
 
     def own(self, fields: Tensor) -> Tensor:
         """``(U, Fu)`` to ``(U, own_width)``: the vectors of the user's fields."""
         return torch.cat(_columns(self.tables, fields), dim=-1)
 
-    def positions(self, history: Tensor) -> tuple[Tensor, Tensor]:
-        """``(U, L, Fh)`` to what a pooling reads: ``(U, L, W)`` and ``(U, L)`` bool."""
+    def read(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """``(U, L, Fh)`` to what poolings are given: ``(U, L, W)`` and ``(U, L)`` bool."""
         return self.items.history(history), history[..., 0] != 0
 
 

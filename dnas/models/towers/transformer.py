@@ -21,9 +21,10 @@ class TransformerPooling(nn.Module):
 
     ``s = norm(x + dropout(attention(x)))``, ``y = norm(s + dropout(W_2 lrelu(W_1 s)))`` with
     learned vectors of the positions in x, then the mean of the positions with an item; zeros
-    without any. The dropout is where [Chen2019bst]_ has it; the published model concatenates the
-    positions instead of their mean, and has the item to be scored among them, which a user tower
-    does not know.
+    without any. Norms, dropout and activation are those of [Chen2019bst]_. The published model
+    ranks: the item to be scored is one of its positions, and the positions' vectors are those of
+    the time since, beside the items'. A user tower knows neither, and here they are of the places
+    in the history and added.
 
     Args:
         width: W.
