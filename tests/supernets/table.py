@@ -47,6 +47,7 @@ BASELINES = BaselinesConfig(
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
 TOWERS = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
+TOWERS_NORMALIZED = TowerBaselinesConfig(**{**TOWERS.__dict__, "batch_norm": True})
 
 AUTOTOWERS = AutoTowerConfig(
     embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False
@@ -134,8 +135,8 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     "baselines": (lambda: CTR_BASELINES.make_supernet(BASELINES, SPEC), one_hot),
     "baselines capped, bags": (lambda: CTR_BASELINES.make_supernet(CAPPED, SPEC), multi_hot),
     "towers": (lambda: TOWER_BASELINES.make_supernet(TOWERS, towers.SPEC), towers.inputs),
-    "towers, no bags": (
-        lambda: TOWER_BASELINES.make_supernet(TOWERS, towers.PLAIN),
+    "towers normalized, no bags": (
+        lambda: TOWER_BASELINES.make_supernet(TOWERS_NORMALIZED, towers.PLAIN),
         lambda rows: towers.inputs(rows, towers.PLAIN),
     ),
     "autotower": (lambda: AUTOTOWER.make_supernet(AUTOTOWERS, towers.SPEC), towers.inputs),
@@ -145,4 +146,4 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     ),
 }
 #: Names of those with batch norm.
-BATCH_NORM = ("autotower", "autotower released, no bags")
+BATCH_NORM = ("autotower", "autotower released, no bags", "towers normalized, no bags")
