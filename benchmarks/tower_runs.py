@@ -131,6 +131,8 @@ class Runs:
             text = (ROOT / "configs" / stage).read_text(encoding="utf-8")
             if stage == search.config:
                 text = with_flags(text, flags)
+                if search.supernet is not None:  # nothing is trained
+                    text = text.replace("--save_supernet_weights\n", "")
             path = self.narrowed / f"{short}_{stage}"
             path.write_text(text, encoding="utf-8")
             stages.append(path)
