@@ -184,9 +184,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--runs_dir", type=Path, required=True, help="folder of run folders")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables")
-    parser.add_argument(
-        "--only", nargs="*", choices=("handmade", *SEARCHES), default=["handmade", *SEARCHES]
-    )
+    names = [*(f"handmade_{size}" for size in SIZES), *SEARCHES]
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--tables_only", action="store_true", help="start nothing")
     settings = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -195,7 +194,8 @@ def main() -> int:
     failed = 0
     if not settings.tables_only:
         for name in settings.only:
-            failed += (runs.handmade() if name == "handmade" else runs.search(name)) != 0
+            handmade, _, size = name.partition("handmade_")
+            failed += (runs.search(name) if handmade else runs.handmade(size)) != 0
     found = collect(runs)
     settings.out.mkdir(parents=True, exist_ok=True)
     tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in PROTOCOLS}

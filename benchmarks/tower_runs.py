@@ -102,19 +102,21 @@ class Runs:
         self.narrowed.mkdir(parents=True, exist_ok=True)
 
     def folder(self, name: str) -> RunFolder:
-        """The run folder of a search, or of ``handmade``."""
+        """The run folder of a search, or of ``handmade_l`` and the like."""
         return RunFolder(self.runs_dir / f"towers_{name}")
 
-    def handmade(self) -> int:
-        """Train all hand-crafted models; the exit code."""
-        config = ROOT / "configs" / "tower_baselines_ml100k"
-        words = config.read_text(encoding="utf-8").split("First: dnas ")[1].split(";")[0].split()
-        if not (self.work / words[-1]).exists() and (
-            code := self._run("-m", "dnas.cli.main", *words)
-        ):
-            return code
-        experiment = self.folder("handmade").path.name
-        return self._run("tuning.py", config, experiment, "--runs_dir", self.runs_dir)
+    def handmade(self, size: str) -> int:
+        """Train the hand-crafted models of one size; the exit code."""
+        config = (ROOT / "configs" / "tower_baselines_ml100k").read_text(encoding="utf-8")
+        words = config.split("First: dnas ")[1].split(";")[0].split()
+        if not (self.work / words[-1]).exists():
+            code = self._run("-m", "dnas.cli.main", *words)
+            if code:
+                return code
+        narrowed = self.narrowed / f"tower_baselines_{size}"
+        narrowed.write_text(config.replace("_{l, m, h}.json", f"_{size}.json"), encoding="utf-8")
+        experiment = self.folder(f"handmade_{size}").path.name
+        return self._run("tuning.py", narrowed, experiment, "--runs_dir", self.runs_dir)
 
     def search(self, short: str) -> int:
         """Search, train what was found, and test the best; the exit code."""
@@ -157,7 +159,7 @@ class Runs:
 
     def of_handmade(self, model: str) -> list[JobFolder]:
         """The trainings of ``googlednn_l`` and the like."""
-        jobs = _succeeded(self.folder("handmade").jobs(SAMPLED))
+        jobs = _succeeded(self.folder(f"handmade_{model[-1]}").jobs(SAMPLED))
         return [job for job in jobs if f"/{model}.json" in job.config.read_text(encoding="utf-8")]
 
     def _run(self, *words: str | Path) -> int:
