@@ -15,9 +15,9 @@ from supernets.nasrec.space import NASRecSpace
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
 from supernets.towers import (
     TOWER_BASELINES,
+    TowerBaselinesConfig,
     TowerBaselinesSpace,
     TowerBaselinesSuperNet,
-    TowersConfig,
 )
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
     "MLPSuperNet",
     "NASRecSpace",
     "NASRecSuperNet",
+    "TowerBaselinesConfig",
     "TowerBaselinesSpace",
     "TowerBaselinesSuperNet",
-    "TowersConfig",
 ]

@@ -70,6 +70,36 @@ class FullPathPrior(UniformPrior):
         )
 
 
+class Normed(SuperNet):
+    """``v . dropout(norm(c W x)) + b`` for a scale c: one batch norm for all scales, two unused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 1)
+        self.norm, self.dropout = nn.BatchNorm1d(6), nn.Dropout(0.5)
+        self.unused = nn.BatchNorm1d(6)
+        self.without_statistics = nn.BatchNorm1d(6, track_running_stats=False)
+        self.scale = Choice("scale", {"of": (1, 4, 16), "sign": (1, -1)})
+
+    def forward(self, x: Tensor, *, sample: Sample) -> Tensor:
+        scale, sign = (sample[self.scale] * self.scale.numbers.float()).sum(-1).unbind(1)
+        hidden = self.norm(self.first(x) * (scale * sign).unsqueeze(1))
+        return self.last(self.dropout(hidden)).squeeze(1)
+
+    def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> nn.Module:
+        raise NotImplementedError
+
+
+def recalibrated_evaluator(super_net: SuperNet) -> SharedWeightsEvaluator:
+    """Evaluates ``Normed`` with statistics of each candidate."""
+    return SharedWeightsEvaluator(
+        super_net,
+        CLICKS,
+        Recording(regression_batches(3, seed=5)),
+        recalibration_rows=Recording(regression_batches(4, seed=6)),
+    )
+
+
 def regression_batches(steps: int, rows: int = 16, seed: int = 0) -> list[TensorBatch]:
     """``y`` in {0, 1} of four numbers."""
     generator = torch.Generator().manual_seed(seed)

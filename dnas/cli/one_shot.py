@@ -1,9 +1,9 @@
-"""``train_dnas.py --search_algorithm=evolution|random_search``: search with shared weights."""
+"""``train_dnas.py --search_algorithm=evolution|genetic|...``: search with shared weights."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dnas.errors import ConfigError
 from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.candidate_search import CandidateSearch
 from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
+from dnas.strategies.genetic import GeneticSearch, GeneticSettings
 from dnas.strategies.one_shot import OneShotTraining
 from dnas.strategies.proposals import Proposals
 from dnas.strategies.random_search import RandomSearch
@@ -34,6 +35,14 @@ from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
 
+#: Flags that some algorithms have no use for, with those that do.
+_USED_BY = {
+    "sample_size": (RegularizedEvolution.name,),
+    "mutations": (RegularizedEvolution.name,),
+    "mutation_decay": (RegularizedEvolution.name,),
+    "num_parents": (GeneticSearch.name,),
+    "mutation_probability": (GeneticSearch.name,),
+}
 #: Flags that say nothing but how a supernet is trained.
 _TRAINING = (
     "path_sampling",
@@ -85,18 +94,22 @@ class OneShotFlags:
     clip_grad_norm_value: float = 5.0
     """L2 norm above which gradients are scaled down."""
     population: int = 64
-    """Members of the evolution's population, which are its first iteration. Random search evaluates
-    as many architectures as evolution: population + children x n_iterations."""
+    """Architectures of the first iteration; with evolution, members of its population. All
+    algorithms evaluate as many architectures: population + children x n_iterations."""
     sample_size: int = 32
     """Members of a random sample, the best of which is the parent; evolution only."""
     children: int = 16
-    """Architectures of an iteration of evolution after the first, of each one of random search."""
+    """Architectures of each iteration after the first, of each one of random search."""
     n_iterations: int = 100
-    """Iterations of evolution after the first; for random search see --population."""
+    """Iterations after the first; for random search see --population."""
     mutations: int = 5
     """Mutations of each child in the first iteration of evolution."""
     mutation_decay: int = 20
     """Iterations after which children have one mutation less, down to one; evolution only."""
+    num_parents: int = 10
+    """Best architectures so far that children are made of; genetic only."""
+    mutation_probability: float = 0.1
+    """With which each decision of a mutant is drawn anew; genetic only."""
     top_k: int = 15
     """Best architectures to give."""
     num_random_archs: int = 0
@@ -133,12 +146,20 @@ class OneShotFlags:
             )
         self.settings(RandomSearch.name)
 
-    def settings(self, algorithm: str) -> EvolutionSettings:
-        """The numbers of an evolution, or of a random search, which draws no samples.
+    def settings(self, algorithm: str) -> EvolutionSettings | GeneticSettings:
+        """The numbers of a genetic search, of an evolution, or of a random one: without samples.
 
         Raises:
             ConfigError: One is out of range.
         """
+        if algorithm == GeneticSearch.name:
+            return GeneticSettings(
+                population=self.population,
+                children=self.children,
+                iterations=self.n_iterations,
+                parents=self.num_parents,
+                mutation_probability=self.mutation_probability,
+            )
         return EvolutionSettings(
             population=self.population,
             sample_size=self.sample_size if algorithm == RegularizedEvolution.name else 1,
@@ -160,12 +181,23 @@ class OneShotFlags:
         """Cost name -> the most that an architecture may cost."""
         return named_amounts("--cost_limit", self.cost_limit, usual)
 
-    def unused(self) -> list[str]:
+    def unused(self, algorithm: str) -> list[str]:
+        """Flags that were given though ``algorithm`` has no use for them."""
+        return self._given(
+            name for name, algorithms in _USED_BY.items() if algorithm not in algorithms
+        )
+
+    def unused_training(self) -> list[str]:
         """Flags of the training that were given though nothing is trained."""
+        return self._given(_TRAINING)
+
+    def _given(self, names: Iterable[str]) -> list[str]:
+        """Those of the flags that have not their default, as words of a command line."""
+        defaults = {entry.name: entry.default for entry in fields(self)}
         return [
-            f"--{entry.name}={getattr(self, entry.name)}"
-            for entry in fields(self)
-            if entry.name in _TRAINING and getattr(self, entry.name) != entry.default
+            f"--{name}={getattr(self, name)}"
+            for name in names
+            if getattr(self, name) != defaults[name]
         ]
 
 
@@ -179,6 +211,8 @@ def make_strategy(
 ) -> Strategy:
     """The strategy that ``--search_algorithm`` names."""
     settings = flags.settings(algorithm)
+    if isinstance(settings, GeneticSettings):
+        return GeneticSearch(prior, super_net, settings, cost_limits=limits, seed=seed)
     if algorithm == RegularizedEvolution.name:
         return RegularizedEvolution(prior, super_net, settings, cost_limits=limits, seed=seed)
     return RandomSearch(
@@ -212,10 +246,13 @@ def run_one_shot(
     prior = space.prior(parsed.space, super_net)
     limits = flags.limits(space.default_cost)
     latency = with_latency(super_net, flags.cost_table, limits)
+    if unused := flags.unused(algorithm):
+        logger.warning("--search_algorithm=%s: not used: %s", algorithm, ", ".join(unused))
     strategy = make_strategy(algorithm, flags, limits, prior, super_net, job.seed)
     # What cannot be done is to be said before the supernet is trained, not afterwards.
     prior.check_strategy(flags.path_sampling)
     scoring.fine_tune(super_net)
+    scoring.recalibration(super_net)
     strategy.ask()
     baseline = _random_architectures(flags.num_random_archs, limits, prior, super_net, job.seed)
     if flags.sample_extremes:
@@ -231,7 +268,7 @@ def run_one_shot(
     if flags.supernet_weights is None:
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
     else:
-        if unused := flags.unused():
+        if unused := flags.unused_training():
             logger.warning(
                 "--supernet_weights: nothing is trained; not used: %s", ", ".join(unused)
             )

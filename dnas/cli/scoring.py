@@ -19,11 +19,16 @@ from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.evaluation_pool import Evaluations, evaluations
 from dnas.strategies.evaluator import SharedWeightsEvaluator, check_head
 from dnas.strategies.fine_tune import FineTune
+from dnas.strategies.recalibration import batch_norms
 from dnas.training.seeding import derive_seed
 from dnas.training.task import Metrics
 
 #: Steps of fine-tuning where a supernet can be fine-tuned and nothing else is said.
 _USUAL_STEPS = 500
+#: Rows of a recalibration where a supernet has batch norms and nothing else is said.
+_USUAL_RECALIBRATION = 16384
+#: Most rows of one of its batches, whatever --eval_batch_size is: it decides statistics, a little.
+_RECALIBRATION_BATCH = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,9 @@ class ScoringFlags:
     """Largest learning rate of fine-tuning (Adagrad): warm-up over a tenth of it, then a cosine."""
     finetune_eps: float = 1e-2
     """Epsilon of fine-tuning's Adagrad."""
+    recalibration_rows: int = -1
+    """Training rows from which the statistics of a candidate's batch norms are computed before it
+    is judged; 0: those of the supernet are used; -1: 16384 where the supernet has batch norms."""
     eval_processes: int = 1
     """Processes that evaluate candidates side by side; each uses OMP_NUM_THREADS threads."""
 
@@ -57,6 +65,7 @@ class ScoringFlags:
             ("finetune_steps", -1),
             ("finetune_rows", 0),
             ("finetune_batch_size", 1),
+            ("recalibration_rows", -1),
             ("eval_processes", 1),
         ):
             if getattr(self, name) < least:
@@ -67,6 +76,11 @@ class ScoringFlags:
             raise ConfigError(
                 "--finetune_steps=1 would change nothing: the learning rate rises from 0, which is "
                 "that of the first step; use 0 for no fine-tuning, or at least 2"
+            )
+        if self.recalibration_rows == 1:
+            raise ConfigError(
+                "--recalibration_rows=1: a single row has no variance; use 0 to keep the "
+                "supernet's statistics, or at least 2"
             )
         if not self.finetune_lr > 0:
             raise ConfigError(f"--finetune_lr must be positive, but got {self.finetune_lr}")
@@ -89,6 +103,22 @@ class ScoringFlags:
             lr=self.finetune_lr,
             eps=self.finetune_eps,
         )
+
+    def recalibration(self, super_net: SuperNet) -> int:
+        """Rows from which the batch norms of a candidate get their statistics, 0 if they keep them.
+
+        Raises:
+            ConfigError: Rows are asked for, and there is no batch norm.
+        """
+        has_norms = bool(batch_norms(super_net))
+        if self.recalibration_rows > 0 and not has_norms:
+            raise ConfigError(
+                f"--recalibration_rows={self.recalibration_rows}: {type(super_net).__name__} has "
+                "no batch norm with running statistics; leave the flag out"
+            )
+        if self.recalibration_rows < 0:
+            return _USUAL_RECALIBRATION if has_norms else 0
+        return self.recalibration_rows
 
     def fingerprint(self) -> dict[str, Any]:
         """What of it decides the metrics."""
@@ -116,15 +146,15 @@ def make_evaluator(
         super_net: Trained.
     """
 
-    def rows(split: str, count: int, *, random: bool) -> FirstRows:
+    def rows(split: str, count: int, *, random: bool, size: int | None = None) -> FirstRows:
         loader = data.loader(
             split,
-            flags.eval_batch_size,
+            size or flags.eval_batch_size,
             shuffle=random,
             seed=derive_seed(seed, split, "scoring"),
             drop_last=False,
             device=device,
-            flag="--eval_batch_size",
+            flag="--eval_batch_size" if size is None else "--recalibration_rows",
         )
         return FirstRows(loader, count)
 
@@ -133,6 +163,11 @@ def make_evaluator(
     if tune is not None:
         count = flags.finetune_rows or tune.steps * tune.batch_size
         tuning_rows = rows("train", count, random=True)
+    statistics_rows = None
+    if (count := flags.recalibration(super_net)) > 0:
+        steps = -(-count // _RECALIBRATION_BATCH)
+        size = count // steps  # batches are of one size, and none has a single row
+        statistics_rows = rows("train", steps * size, random=True, size=size)
     random_scores = flags.score_rows > 0 and flags.score_subset == "random"
     return SharedWeightsEvaluator(
         super_net,
@@ -140,6 +175,7 @@ def make_evaluator(
         rows("validation", flags.score_rows, random=random_scores),
         tuning_rows=tuning_rows,
         fine_tune=tune,
+        recalibration_rows=statistics_rows,
         device=device,
     )
 

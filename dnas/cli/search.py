@@ -186,8 +186,8 @@ class SearchFlags:
 class AlgorithmFlags:
     """How to search; decides which other flags there are."""
 
-    search_algorithm: Literal["dnas", "evolution", "random_search"] = "dnas"
-    """dnas: by gradients; evolution, random_search: among the paths of a one-shot supernet."""
+    search_algorithm: Literal["dnas", "evolution", "genetic", "random_search"] = "dnas"
+    """dnas: by gradients; the others: among the paths of a one-shot supernet."""
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "train_dnas.py") -> int:

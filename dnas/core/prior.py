@@ -2,8 +2,9 @@
 
 Searches with shared weights know architectures from three sides: *paths*, which train the
 supernet; *candidates*, which random search and the first population of an evolution are made of;
-*neighbours*, one mutation away from a given architecture. A space that knows better than "every
-option is equally likely" says so in a Prior of its own (``SearchSpace.prior``).
+*neighbours*, one mutation away from a given architecture, or made of the decisions of two. A space
+that knows better than "every option is equally likely" says so in a Prior of its own
+(``SearchSpace.prior``).
 
 All draws take a generator on the CPU and nothing else that is random, so that equal generators give
 equal architectures on every device.
@@ -12,18 +13,25 @@ equal architectures on every device.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 
 from dnas.core.architecture import Architecture, Option
-from dnas.core.sampling import below
+from dnas.core.sampling import below, happens
 from dnas.core.supernet import SuperNet
 from dnas.errors import ArchitectureError, ConfigError
 
 
 class Prior(ABC):
-    """Where paths, candidates and neighbours come from, in one search space."""
+    """Where paths, candidates and neighbours come from, in one search space.
 
+    ``crossover`` and ``redraw`` are written here for spaces in which every combination of options
+    is an architecture; override both where decisions depend on each other.
+    """
+
+    #: Whose architectures these are.
+    super_net: SuperNet
     #: Names for ``--path_sampling``; the first is the default.
     strategies: tuple[str, ...]
 
@@ -50,6 +58,43 @@ class Prior(ABC):
     @abstractmethod
     def mutate(self, architecture: Architecture, generator: torch.Generator) -> Architecture:
         """``architecture`` after ONE mutation: valid, trimmed; it may be the same network."""
+
+    def crossover(
+        self, first: Architecture, second: Architecture, generator: torch.Generator
+    ) -> Architecture:
+        """Every decision as in one of two parents, by a fair coin of its own; trimmed.
+
+        A decision that has an effect in one parent only is that parent's; one that has none in
+        either, but in the child, is drawn uniformly.
+        """
+        decisions: dict[str, Option] = {}
+        for key, options in self._options():
+            parents = [parent[key] for parent in (first, second) if key in parent]
+            pool = parents or options
+            decisions[key] = pool[below(len(pool), generator)]
+        return self.super_net.validate(decisions)
+
+    def redraw(
+        self, architecture: Architecture, probability: float, generator: torch.Generator
+    ) -> Architecture:
+        """Every decision drawn anew with ``probability``, each independently; trimmed.
+
+        Draws are uniform over all options, that which was taken included. Decisions that have an
+        effect only now are drawn too.
+        """
+        decisions: dict[str, Option] = {}
+        for key, options in self._options():
+            if key in architecture and not happens(probability, generator):
+                decisions[key] = architecture[key]
+            else:
+                decisions[key] = options[below(len(options), generator)]
+        return self.super_net.validate(decisions)
+
+    def _options(self) -> Iterator[tuple[str, list[Option]]]:
+        """Every decision with its options."""
+        for choice in self.super_net.choices.values():
+            for key, row in zip(choice.keys, choice.options, strict=True):
+                yield key, [option for option in row if option is not None]
 
     def check_strategy(self, strategy: str) -> str:
         """``strategy`` itself; the default for the empty string.

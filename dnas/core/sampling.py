@@ -75,6 +75,11 @@ def below(count: int, generator: torch.Generator | None = None) -> int:
     return int(torch.randint(count, (), generator=generator))
 
 
+def happens(probability: float, generator: torch.Generator | None = None) -> bool:
+    """True with ``probability``, drawn on the CPU."""
+    return float(torch.rand((), generator=generator)) < probability
+
+
 def normalized_entropy(probabilities: Tensor, valid: Tensor) -> Tensor:
     """Mean entropy of the decisions, each divided by the log of its number of options.
 

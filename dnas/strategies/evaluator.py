@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -21,6 +22,8 @@ from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.metrics import NonFiniteError
 from dnas.strategies.fine_tune import FineTune, fine_tune_head
+from dnas.strategies.recalibration import recalibrated
+from dnas.strategies.telling import TellingBatches
 from dnas.training.evaluate import evaluate
 from dnas.training.task import Metrics, Task
 from dnas.training.world import Share
@@ -55,16 +58,25 @@ class SharedWeightsEvaluator:
     computed once: a candidate costs one forward pass over ``tuning_rows`` and ``score_rows``, and
     no backward pass through the network.
 
+    With recalibration, the batch norms of each candidate have statistics of its own first, of
+    ``recalibration_rows``.
+
+    Batches that do not tell on the metric by which candidates are compared (``Task.tells``) are
+    left out.
+
     Args:
         super_net: Trained; moved to ``device``, otherwise left as it is.
         task: Loss and metrics.
         score_rows: The rows to judge by, each once.
         tuning_rows: The rows to fine-tune on, each once; kept on the device. Needs ``fine_tune``.
         fine_tune: How to train the last layer; None: not at all.
+        recalibration_rows: The rows whose statistics batch norms get, each once, kept on the
+            device; an incomplete last batch is left out. None: those of the supernet.
         device: Where to compute.
 
     Raises:
-        ConfigError: Fine-tuning is asked for, and the supernet has no linear head.
+        ConfigError: Fine-tuning is asked for, and the supernet has no linear head; or no batch
+            tells on the task's selection.
     """
 
     def __init__(
@@ -75,6 +87,7 @@ class SharedWeightsEvaluator:
         *,
         tuning_rows: Loader | None = None,
         fine_tune: FineTune | None = None,
+        recalibration_rows: Loader | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if (fine_tune is None) != (tuning_rows is None):
@@ -84,15 +97,36 @@ class SharedWeightsEvaluator:
         self.device = torch.device(device)
         self.super_net = super_net.to(self.device)
         self.task = task
-        self.score_rows = score_rows
+        self.score_rows: Loader = score_rows
+        if task.tells is not None:
+            self.score_rows = TellingBatches(score_rows, task.tells, task.selection)
         self.fine_tune = fine_tune
-        self.tuning_batches: list[Batch] = []
-        if tuning_rows is not None:
-            batches = tuning_rows.batches(0, len(tuning_rows))
-            self.tuning_batches = [batch.to(self.device) for batch in batches]
+        self.tuning_batches = self._kept(tuning_rows)
+        kept = self._kept(recalibration_rows)
+        self.recalibration_batches = [b for b in kept if len(b.labels) == len(kept[0].labels)]
 
     def __call__(self, architecture: Architecture) -> Metrics:
         """The task's metrics; where outputs are not finite, the selecting one is None."""
+        with self._recalibrated(architecture):
+            return self._metrics(architecture)
+
+    def _kept(self, rows: Loader | None) -> list[Batch]:
+        """All batches of ``rows``, on the device."""
+        if rows is None:
+            return []
+        return [batch.to(self.device) for batch in rows.batches(0, len(rows))]
+
+    def _recalibrated(self, architecture: Architecture) -> AbstractContextManager[None]:
+        if not self.recalibration_batches:
+            return nullcontext()
+        sample = self.super_net.one_hot_sample(architecture)
+        return recalibrated(
+            self.super_net,
+            lambda batch: self.super_net(*batch.inputs, sample=sample),
+            self.recalibration_batches,
+        )
+
+    def _metrics(self, architecture: Architecture) -> Metrics:
         if self.fine_tune is None:
             forward = self._forward(architecture)
         else:

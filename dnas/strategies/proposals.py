@@ -46,19 +46,26 @@ class Proposals:
         """These have been evaluated."""
         self.seen.update(self.super_net.canonical(found).id for found in architectures)
 
-    def take(self, count: int, draw: Callable[[int], Architecture]) -> list[Architecture]:
+    def take(
+        self,
+        count: int,
+        draw: Callable[[int], Architecture],
+        *,
+        besides: Iterable[Architecture] = (),
+    ) -> list[Architecture]:
         """Up to ``count`` new architectures; fewer where nothing new is found.
 
         Args:
             count: How many.
             draw: From the number of failed tries to an architecture.
+            besides: Taken already, though not yet noted: not new either.
 
         Raises:
             ConfigError: There is no such cost; or all draws were too expensive, and nothing has
                 been found before either.
         """
         found: list[Architecture] = []
-        known = set(self.seen)
+        known = self.seen | {self.super_net.canonical(taken).id for taken in besides}
         while len(found) < count:
             architecture = self._find(draw, known)
             if architecture is None:

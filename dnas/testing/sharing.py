@@ -53,7 +53,7 @@ def check_sharing(
 
 
 def check_prior(make_supernet: MakeSuperNet, make_prior: MakePrior) -> None:
-    """Paths, candidates and mutations are valid, trimmed, and functions of the generator."""
+    """All that a prior draws is valid, trimmed, and a function of the generator."""
     net = make_supernet()
     prior = make_prior(net)
     assert prior.strategies, "prior: strategies must name at least one way to draw paths"
@@ -64,6 +64,8 @@ def check_prior(make_supernet: MakeSuperNet, make_prior: MakePrior) -> None:
     draws["candidate"] = prior.candidate
     start = prior.candidate(torch.Generator().manual_seed(0))
     draws["mutate"] = lambda g: prior.mutate(start, g)
+    draws["redraw"] = lambda g: prior.redraw(start, 0.5, g)
+    draws["crossover"] = lambda g: prior.crossover(start, prior.candidate(g), g)
     for what, draw in draws.items():
         state = torch.get_rng_state()
         found = _some(draw)
@@ -77,6 +79,11 @@ def check_prior(make_supernet: MakeSuperNet, make_prior: MakePrior) -> None:
         for architecture in found:
             _check_valid(net, architecture, what)
     assert set(_some(draws["mutate"])) != {start}, "prior: mutate never changes anything"
+    generator = torch.Generator().manual_seed(2)
+    assert prior.redraw(start, 0.0, generator) == start, "prior: redraw with probability 0 changes"
+    assert prior.crossover(start, start, generator) == start, (
+        "prior: the crossover of an architecture with itself is another one"
+    )
     full = prior.full_path()
     if full is not None:
         _check_valid(net, full, "full_path")

@@ -37,6 +37,8 @@ class Task:
         maximize: Whether a larger ``selection`` is better.
         names: Metrics of validation, where a single batch does not show them all; None: every
             batch does.
+        tells: Whether a batch with these labels has a part in ``selection``: where candidates are
+            compared by nothing else the other batches are left out. None: every batch has.
 
     Raises:
         ConfigError: A function is none, or ``selection`` is not among ``names``.
@@ -47,6 +49,7 @@ class Task:
     selection: str
     maximize: bool = False
     names: tuple[str, ...] | None = None
+    tells: Callable[[Tensor], bool] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.loss, type):

@@ -33,6 +33,7 @@ from dnas.models.towers import (
     ItemInputs,
     TwoTower,
     UserInputs,
+    beside,
     make_pooling,
 )
 from supernets.autotower.config import AutoTowerConfig
@@ -81,19 +82,22 @@ class AutoTowerSuperNet(SuperNet):
         :func:`supernets.towers.rows.weights_of_items`.
         """
         poolings = cast(nn.ModuleDict, self.inputs.pooling)
+        own = self.inputs.own(user_fields)
         vectors, present = self.inputs.read(history)
         items = self.inputs.items(item_fields, item_bags)
         if sample.architecture is not None:
             chosen = sample.architecture
             pooled = poolings[str(chosen[POOLING])](vectors, present)
-            users = self.users.path(self.inputs.join(user_fields, pooled), self._path(chosen, 0))
+            users = self.users.path(
+                beside(self.inputs.own(user_fields), pooled), self._path(chosen, 0)
+            )
             return F.normalize(
                 torch.cat((users, self.items.path(items, self._path(chosen, 1)))), dim=-1
             )
         pooled = calculate_weighted_sum(
             sample[self.pooling][:, 0], [pool(vectors, present) for pool in poolings.values()]
         )
-        users = self.users(self.inputs.join(user_fields, pooled), sample[self.user])
+        users = self.users(beside(own, pooled), sample[self.user])
         items = self.items(items, weights_of_items(sample[self.item], len(items)))
         return F.normalize(torch.cat((users, items)), dim=-1)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
 from dnas.core import Architecture, Prior
-from dnas.core.sampling import below
+from dnas.core.sampling import below, happens
 from supernets.nasrec.genome import INPUTS, Block, Genome, everything, to_decisions
 from supernets.nasrec.liveness import Live, inputs_in_use, liveness
 from supernets.nasrec.supernet import NASRecSuperNet
@@ -34,6 +34,7 @@ class NASRecPrior(Prior):
     """
 
     strategies = (SINGLE_ANY, SINGLE_SINGLE, ANY_ANY)
+    super_net: NASRecSuperNet
 
     def __init__(
         self, super_net: NASRecSuperNet, *, input_limit: int, binomial_paths: bool
@@ -63,7 +64,7 @@ class NASRecPrior(Prior):
 
     def candidate(self, generator: torch.Generator) -> Architecture:
         """One operator in each branch, a uniform number of connections."""
-        return self._trimmed(self._genome(generator, connections=_uniform, operators=_one))
+        return self._trimmed(self._fresh(generator))
 
     def mutate(self, architecture: Architecture, generator: torch.Generator) -> Architecture:
         """One of the paper's six actions in one block, or the FM link where the space has it.
@@ -72,10 +73,7 @@ class NASRecPrior(Prior):
         to a half of all mutations change nothing that reaches the logit), and the result of the
         action differs from what was there. What has an effect only now is drawn like a candidate.
         """
-        fresh = to_decisions(
-            self.shape, self._genome(generator, connections=_uniform, operators=_one)
-        )
-        genome = list(self.super_net.genome({**fresh, **architecture}))
+        genome = list(self._completed(architecture, self._fresh(generator)))
         lives = liveness(tuple(genome))
         alive = [n for n, live in enumerate(lives) if live.dense_out or live.sparse_out]
         chosen = alive[below(len(alive), generator)]
@@ -84,7 +82,46 @@ class NASRecPrior(Prior):
             genome[chosen] = actions[below(len(actions), generator)](genome[chosen])
         return self._trimmed(tuple(genome))
 
+    def crossover(
+        self, first: Architecture, second: Architecture, generator: torch.Generator
+    ) -> Architecture:
+        """Each property of each block (its dense operators, its dense sources, ...) of one parent.
+
+        By a fair coin for each of them. What has an effect in one parent only is taken as it is in
+        that one; what has none in either, but in the child, is drawn like a candidate's.
+        """
+        fresh = self._fresh(generator)
+        # What a parent does not say, the other one does.
+        one = self._completed(first, self._completed(second, fresh))
+        other = self._completed(second, self._completed(first, fresh))
+        return self._mixed(one, other, 0.5, generator)
+
+    def redraw(
+        self, architecture: Architecture, probability: float, generator: torch.Generator
+    ) -> Architecture:
+        """Each property of each block drawn like a candidate's with ``probability``."""
+        fresh = self._fresh(generator)
+        return self._mixed(self._completed(architecture, fresh), fresh, probability, generator)
+
     # ------------------------------------------------------------------ draws
+
+    def _fresh(self, generator: torch.Generator) -> Genome:
+        """A candidate with the parts that do not reach the logit."""
+        return self._genome(generator, connections=_uniform, operators=_one)
+
+    def _completed(self, architecture: Architecture, rest: Genome) -> Genome:
+        """``architecture``, and what has no effect in it as in ``rest``."""
+        return self.super_net.genome({**to_decisions(self.shape, rest), **architecture})
+
+    def _mixed(
+        self, genome: Genome, other: Genome, probability: float, generator: torch.Generator
+    ) -> Architecture:
+        """``genome`` with each property of each block from ``other`` with ``probability``."""
+        blocks = []
+        for block, another in zip(genome, other, strict=True):
+            taken = [f.name for f in fields(Block) if happens(probability, generator)]
+            blocks.append(replace(block, **{name: getattr(another, name) for name in taken}))
+        return self._trimmed(tuple(blocks))
 
     def _trimmed(self, genome: Genome) -> Architecture:
         return self.super_net.trim(Architecture(to_decisions(self.shape, genome)))

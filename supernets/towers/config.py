@@ -46,21 +46,16 @@ class TwoTowerConfig:
         Raises:
             ConfigError: One of them is wrong.
         """
-        loss = SampledSoftmax(
+        return retrieval_task(self.loss(), self.selection)
+
+    def loss(self) -> SampledSoftmax:
+        """The loss of training with these settings.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        return SampledSoftmax(
             temperature=self.temperature,
             corrected=self.corrected_loss,
             mask_accidental_hits=self.mask_accidental_hits,
         )
-        return retrieval_task(loss, self.selection)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TowersConfig(TwoTowerConfig):
-    """Settings of the hand-crafted models."""
-
-    output_dimension: int = 64
-    """Dimension of the vectors of users and items."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_at_least_one("output_dimension")

@@ -1,4 +1,4 @@
-"""train_dnas.py --search_algorithm=evolution|random_search: flags, files, exit codes, kills."""
+"""train_dnas.py --search_algorithm=evolution|genetic|...: flags, files, exit codes, kills."""
 
 from __future__ import annotations
 
@@ -108,6 +108,21 @@ def test_another_search_in_the_same_supernet(evolved):
     assert lines(evolved.folder / "e2")[1:] == lines(evolved.folder / "e")[1:]
 
 
+def test_a_genetic_search_has_the_same_budget_and_flags_of_its_own(evolved, caplog):
+    weights = evolved.folder / "e" / "supernet.safetensors"
+    more = (f"--supernet_weights={weights}", "--num_parents=2", "--mutation_probability=0.3",
+            "--cost_limit", "embedding_rows=60", "embedding_bytes=900")  # fmt: skip
+    assert search.main(flags(evolved, *more, name="g", algorithm="genetic")) == 0
+    result = evolved.result("g")
+    assert (result["search_algorithm"], result["evaluations"]) == ("genetic", COUNT)
+    found = lines(evolved.folder / "g")
+    assert found[0]["fingerprint"]["parents"] == 2
+    assert found[0]["fingerprint"]["mutation_probability"] == 0.3
+    assert [line["iteration"] for line in found[1:]] == [0] * 6 + [1] * 3 + [2] * 3 + [3] * 3
+    assert max(line["costs"]["embedding_rows"] for line in found[1:]) <= 60
+    assert "--search_algorithm=genetic: not used: --sample_size=3" in caplog.text
+
+
 def test_architecture_files_are_scored_as_in_the_search(evolved):
     folder = evolved.folder / "e"
     records = [ArchitectureRecord.load(path) for path in sorted(folder.glob("architectures/*"))]
@@ -192,6 +207,7 @@ def test_the_flags_are_those_of_the_algorithm(scripts, capsys):
         (["--finetune_steps=5"], "--finetune_steps: DLRMSuperNet has no linear last layer"),
         (["--cost_limit=0.5"], "--cost_limit: none of 1000 architectures drawn has embedding_rows"),
         (["--cost_limit=time=1"], "--cost_limit time: there is no such cost"),
+        (["--recalibration_rows=9"], "--recalibration_rows=9: DLRMSuperNet has no batch norm"),
         (["--path_sampling=any"], "--path_sampling=any: this space has uniform"),
         (["--supernet_weights=no"], "--supernet_weights no: there is no such file"),
     ],
@@ -212,6 +228,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_trained(scripts, more, m
         (["--supernet_weights=a", "--save_supernet_weights"], "--save_supernet_weights: nothing"),
         (["--score_rows=-1"], "--score_rows must be at least 0"),
         (["--finetune_lr=0"], "--finetune_lr must be positive"),
+        (["--recalibration_rows=1"], "--recalibration_rows=1: a single row has no variance"),
         (["--finetune_steps=1"], "--finetune_steps=1 would change nothing"),
         (["--cost_limit=rows=none"], "--cost_limit 'rows=none': give NAME=AMOUNT"),
     ],

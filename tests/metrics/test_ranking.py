@@ -110,3 +110,19 @@ def test_places_agree_with_sorting_by_hand() -> None:
         scores = {i + 1: float(users[user] @ items[i]) for i in range(3, 30)}
         order = sorted(scores, key=lambda i: -scores[i])
         assert found[user].tolist() == [order.index(i) + 1 for i in (7, 12, 30)]
+
+
+@pytest.mark.parametrize("values", [2, 40, 10**6])
+def test_ties_or_none_places_are_those_of_a_stable_sort(values: int) -> None:
+    generator = torch.Generator().manual_seed(values)
+    scores = torch.randint(values, (30, 60), generator=generator).double()
+    scores[7] = 1.0  # whoever has the same score everywhere: all places by id
+    excluded = torch.randint(0, 61, (30, 5), generator=generator)
+    relevant = torch.rand(30, 60, generator=generator).argsort(1)[:, :20] + 1
+    found = ranks(scores, relevant, excluded)
+    for user in range(30):
+        banned = set(excluded[user].tolist())
+        order = sorted(set(range(1, 61)) - banned, key=lambda i: (-float(scores[user, i - 1]), i))
+        expected = [MISSED if i in banned else order.index(i) + 1 for i in relevant[user].tolist()]
+        assert found[user].tolist() == expected
+    assert torch.equal(found[:1], ranks(scores[:1], relevant[:1], excluded[:1]))

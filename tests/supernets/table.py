@@ -24,7 +24,7 @@ from supernets import (
     EmbeddingCardSuperNet,
     EmbeddingDimSuperNet,
     MLPSuperNet,
-    TowersConfig,
+    TowerBaselinesConfig,
 )
 from supernets.config import DLRMSpaceConfig
 from tests import tower_cases as towers
@@ -46,7 +46,7 @@ BASELINES = BaselinesConfig(
 )
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
-TOWERS = TowersConfig(embedding_dimension=3, output_dimension=4)
+TOWERS = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
 
 AUTOTOWERS = AutoTowerConfig(
     embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False

@@ -44,6 +44,16 @@ class Still(UniformPrior):
         return architecture
 
 
+class Restless(UniformPrior):
+    def redraw(self, architecture, probability, generator):
+        return self.candidate(generator)
+
+
+class Mixed(UniformPrior):
+    def crossover(self, first, second, generator):
+        return self.redraw(first, 0.5, generator)
+
+
 class Short(FullPathPrior):
     def full_path(self):
         found = dict(super().full_path())
@@ -83,6 +93,8 @@ class Fixed(Scales):
         (Scales, Stateful, "candidate differs for equal generators"),
         (Scales, Careless, r"path\('uniform'\) draws from the global generator"),
         (Scales, Still, "mutate never changes anything"),
+        (Scales, Restless, "redraw with probability 0 changes"),
+        (Scales, Mixed, "the crossover of an architecture with itself is another one"),
         (Scales, Short, "decisions are missing"),
         (Shared, UniformPrior, "head: it shares memory"),
         (Wrong, UniformPrior, "differs from forward by 1.00e"),

@@ -136,3 +136,11 @@ def test_the_task_selects_by_what_it_is_told() -> None:
     assert by_recall.score({"recall50": 0.4, "loss": 1.0}) == -0.4
     with pytest.raises(ConfigError, match="--selection 'auc': must be one of loss, loss_corr"):
         retrieval_task(selection="auc")
+
+
+def test_loss_batches_tell_on_losses_and_rankings_on_rankings() -> None:
+    loss, ranking = torch.zeros(4, 3), pack(Protocol.VALIDATION, ids([1]), ids([]))
+    for selection, expected in (("loss", (True, False)), ("recall50", (False, True))):
+        tells = retrieval_task(selection=selection).tells
+        assert tells is not None
+        assert (tells(loss), tells(ranking)) == expected

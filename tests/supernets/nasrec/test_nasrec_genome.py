@@ -198,6 +198,36 @@ def test_a_mutation_changes_the_network(shape):
     assert names <= set(changed)
 
 
+@pytest.mark.parametrize("shape", [FM, RELEASED])
+def test_crossovers_and_redraws_are_like_candidates(shape):
+    """One operator where a branch is read, and no input with more sources than are allowed; what
+    has an effect in both parents is as in one of them, all of it."""
+    super_net = net(shape)
+    source, generator = prior(super_net, limit=2), torch.Generator().manual_seed(0)
+    taken: Counter[str] = Counter()
+    for _ in range(150):
+        parents = [source.candidate(generator) for _ in range(2)]
+        child = source.crossover(*parents, generator)
+        mutant = source.redraw(parents[0], 0.2, generator)
+        for made in (child, mutant):
+            assert super_net.validate(made) == made
+            genome = super_net.genome(made)
+            for one, live in zip(genome, liveness(genome), strict=True):
+                assert len(one.dense_ops) == int(live.dense(one))
+                assert len(one.sparse_ops) == int(live.sparse(one))
+                assert max(len(getattr(one, name)) for name in INPUTS) <= 2
+        groups: dict[str, list[str]] = {}
+        for key in child:
+            groups.setdefault(key.split(".")[0], []).append(key)
+        for keys in groups.values():
+            saying = [parent for parent in parents if keys[0] in parent]
+            agreeing = [all(p[key] == child[key] for key in keys) for p in saying]
+            assert not saying or any(agreeing)
+            if agreeing in ([True, False], [False, True]):
+                taken["first" if agreeing[0] else "second"] += 1
+    assert abs(taken["first"] / sum(taken.values()) - 0.5) < 0.06
+
+
 def test_the_random_baseline_of_a_search_are_candidates():
     """Uniform draws would mostly lack an operator somewhere, and be easy to beat."""
     super_net = net(FM)
