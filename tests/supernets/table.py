@@ -53,7 +53,7 @@ AUTOTOWERS = AutoTowerConfig(
     embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False
 )
 AUTOTOWERS_RELEASED = AutoTowerConfig(
-    embedding_dimension=2, block_dimension=5, user_blocks=1, item_blocks=2, mlp_form="released"
+    embedding_dimension=2, block_dimension=5, user_blocks=1, item_blocks=1, mlp_form="released"
 )
 
 NASREC_SMALL_SHAPE = replace(
@@ -140,10 +140,10 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
         lambda rows: towers.inputs(rows, towers.PLAIN),
     ),
     "autotower": (lambda: AUTOTOWER.make_supernet(AUTOTOWERS, towers.SPEC), towers.inputs),
-    "autotower released, no bags": (
+    "autotower of one block, released, no bags": (
         lambda: AUTOTOWER.make_supernet(AUTOTOWERS_RELEASED, towers.PLAIN),
         lambda rows: towers.inputs(rows, towers.PLAIN),
     ),
 }
 #: Names of those with batch norm.
-BATCH_NORM = ("autotower", "autotower released, no bags", "towers normalized, no bags")
+BATCH_NORM = ("autotower", "towers normalized, no bags")

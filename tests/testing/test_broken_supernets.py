@@ -228,6 +228,73 @@ class BatchNorm(Gated):
         return self.last(self.norm(mixed) if self.training else mixed).squeeze(1)
 
 
+class NormedPlain(Plain):
+    """Its second layer is normalised."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        if self.second is not None:
+            self.second = nn.Sequential(self.second, nn.BatchNorm1d(WIDTH))
+
+
+class Normed(Gated):
+    """As it should be, but that rows depend on each other in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.second = nn.Sequential(self.second, nn.BatchNorm1d(WIDTH))
+
+    def option_costs(self):
+        costs = super().option_costs()
+        return {**costs, "params": {"gate": [[0, WIDTH * WIDTH + 3 * WIDTH]]}}
+
+    def build(self, architecture, *, inherit_weights=False):
+        architecture = self.validate(architecture)
+        model = NormedPlain(architecture["function/outer"], architecture.get("function/inner"))
+        if inherit_weights:
+            self.copy_to(model)
+        return model
+
+
+class NormedAndAveraged(Normed):
+    """Batch norm is not all that mixes the rows in training."""
+
+    def mixed(self, weights, x):
+        return super().mixed(weights.mean(0, keepdim=True) if self.training else weights, x)
+
+
+class ForgetsStatistics(Normed):
+    def copy_to(self, model):
+        super().copy_to(model)
+        if model.second is not None:
+            model.second[1].reset_running_stats()
+
+
+class TestNormed(SuperNetContracts):
+    """Batch norm that is declared keeps the contracts."""
+
+    batch_norm = True
+
+    def make_supernet(self):
+        return Normed()
+
+    def make_batch(self, rows):
+        return make_batch(rows)
+
+
+@pytest.mark.parametrize(
+    ("make_supernet", "message"),
+    [
+        (NormedAndAveraged, "in training mode; use sample.* and do not average over the batch"),
+        (ForgetsStatistics, "copy every weight in build and the statistics of batch norms"),
+        (Gated, "batch_norm=True, but there is no batch norm in the supernet"),
+    ],
+)
+def test_declared_batch_norm_hides_nothing_else(make_supernet, message):
+    with pytest.raises(AssertionError, match=message):
+        check_supernet(make_supernet, make_batch, batch_norm=True)
+
+
 class OtherWidth(Gated):
     def build(self, architecture, *, inherit_weights=False):
         inner = self.validate(architecture).get("function/inner")
@@ -605,7 +672,8 @@ CASES = {
     ActivationAfterTheSum: "apply activations and norms on each edge before the weighted sum",
     AveragesOverTheBatch: "do not average over the batch",
     NeedsASampleForEachRow: "must act like the same sample for every row",
-    BatchNorm: "batch norm mixes the rows in training",
+    BatchNorm: "batch norm mixes the rows in training: say that there is one with batch_norm=True",
+    Normed: "batch norm mixes the rows in training",
     OtherWidth: "copy every weight in build",
     OtherOutputs: r"build gives outputs of shape \(6, 1\), forward \(6,\)",
     SharedStorage: "shares storage with the supernet",

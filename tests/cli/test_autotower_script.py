@@ -1,0 +1,86 @@
+"""AutoTower through the scripts: searches with and without soft samples, training what they find.
+
+A few steps each; nothing is learned.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from dnas.cli import main as console
+from dnas.cli import search, train
+
+DATA = (
+    "--data_set=towers_synthetic", "--synthetic_users=60", "--synthetic_items=100",
+    "--synthetic_events=20", "--host_gpu_id=cpu",
+)  # fmt: skip
+SPACE = (
+    "--search_space=autotower", "--embedding_dimension=2", "--block_dimension=4",
+    "--user_blocks=2", "--item_blocks=1",
+)  # fmt: skip
+ONE_SHOT = (
+    "--batch_size=64", "--n_epochs=1", "--optimizer=adam", "--lr=0.003", "--population=3",
+    "--sample_size=2", "--children=1", "--n_iterations=1", "--top_k=1",
+)  # fmt: skip
+
+
+def searched(folder, *flags):
+    path = folder / "result.json"
+    assert search.main([*SPACE, *DATA, *flags, f"--save_metrics_param={path}"]) == 0
+    result = json.loads(path.read_text())
+    assert result["status"] == "succeeded"
+    return [folder / name for name in result["architectures"]]
+
+
+@pytest.mark.parametrize("algorithm", ["evolution", "random_search"])
+def test_a_one_shot_search_and_training_what_it_found(algorithm, tmp_path):
+    limits = ("--cost_limit", "paper_flops=40000", "user_paper_params=30000")
+    flags = (f"--search_algorithm={algorithm}", *ONE_SHOT, *limits)
+    [found] = searched(tmp_path / "search", *flags)
+    record = json.loads(found.read_text())
+    assert record["costs"]["paper_flops"] <= 40_000
+    assert record["costs"]["user_paper_params"] <= 30_000
+    path = tmp_path / "trained" / "result.json"
+    words = [
+        f"--sampled_arch={found}", *DATA, "--batch_size=64", "--n_epochs=1", "--optimizer=adam",
+        "--lr=0.003", f"--save_metrics_param={path}", "--check_test_set_performance",
+    ]  # fmt: skip
+    assert train.main(words) == 0
+    result = json.loads(path.read_text())
+    assert math.isfinite(result["validation"]["loss_corrected"])
+    assert "recall50.temporal_exclude" in result["test"]
+
+
+def test_a_differentiable_search(tmp_path):
+    found = searched(
+        tmp_path,
+        "--weights_batch_size=128",
+        "--arch_params_batch_size=64",
+        "--n_total_s_net_training_epochs=1",
+        "--num_warmup_epochs=0",
+        "--architecture_sampling=1:2",
+        "--sampling_mode=batch",
+        "--cost=paper_flops",
+    )
+    kinds = [json.loads(path.read_text())["provenance"]["kind"] for path in found]
+    assert kinds == ["most_likely", "draw", "draw", "random", "random", "random"]
+
+
+def test_a_published_one_can_be_trained(tmp_path):
+    """The file that names it, the architecture file, and one epoch."""
+    (tmp_path / "table_7.json").write_text(json.dumps({"autotower": "ml_100k"}))
+    space = ("--search_space=autotower", "--embedding_dimension=2", "--block_dimension=4")
+    words = [
+        "architectures", *space, *DATA[:-1], "--published", str(tmp_path / "table_7.json"),
+        f"--out={tmp_path}/made",
+    ]  # fmt: skip
+    assert console.main(words) == 0
+    result = tmp_path / "result.json"
+    words = [
+        f"--sampled_arch={tmp_path}/made/table_7.json", *DATA, "--batch_size=64", "--n_epochs=1",
+        "--optimizer=adam", f"--save_metrics_param={result}",
+    ]  # fmt: skip
+    assert train.main(words) == 0
