@@ -55,6 +55,7 @@ setup(
             "nasrec_small = supernets.nasrec.space:SMALL",
             "ctr_baselines = supernets.baselines:CTR_BASELINES",
             "tower_baselines = supernets.towers.baselines:TOWER_BASELINES",
+            "autotower = supernets.autotower.space:AUTOTOWER",
         ],
     },
 )

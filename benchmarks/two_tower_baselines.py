@@ -28,7 +28,7 @@ from dnas.data.retrieval import Protocol, RetrievalData, RetrievalDataConfig, pr
 from dnas.training.evaluate import evaluate
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
-from supernets import TOWER_BASELINES, TowersConfig
+from supernets import TOWER_BASELINES, TowerBaselinesConfig
 
 PROTOCOLS = (Protocol.PAPER, Protocol.TEMPORAL, Protocol.TEMPORAL_EXCLUDE)
 SHOWN = ("recall50", "ndcg50_hits", "ndcg50")
@@ -76,7 +76,12 @@ def tested(model: nn.Module, data: RetrievalData) -> Metrics:
 
 
 def trained(
-    kind: str, config: TowersConfig, data: RetrievalData, seed: int, *, renew_optimizer: bool
+    kind: str,
+    config: TowerBaselinesConfig,
+    data: RetrievalData,
+    seed: int,
+    *,
+    renew_optimizer: bool,
 ) -> Metrics:
     """Metrics of the test part, of the epoch that validation selects."""
     seed_everything(seed)
@@ -139,7 +144,7 @@ def main() -> None:
             data_set=flags.data_set, raw_data=flags.raw_data, data_cache=flags.data_cache
         )
     )
-    config = TowersConfig(selection=flags.selection)
+    config = TowerBaselinesConfig(selection=flags.selection)
     sys.stdout.write(
         "| model | protocol | R@50 | N@50, ideal from the hits | N@50 |\n|---|---|---|---|---|\n"
     )

@@ -1,5 +1,6 @@
 """The search spaces that come with the framework. Importing this package registers them."""
 
+from supernets.autotower import AUTOTOWER, AutoTowerConfig, AutoTowerSpace, AutoTowerSuperNet
 from supernets.baselines import CTR_BASELINES, BaselinesSpace, BaselinesSuperNet
 from supernets.baselines_config import BaselinesConfig
 from supernets.dlrm import DLRMSuperNet
@@ -14,12 +15,13 @@ from supernets.nasrec.space import NASRecSpace
 from supernets.registry import EMB_CARD, EMB_DIM, JOINT, TOP_BOTTOM_MLPS, DLRMSpace
 from supernets.towers import (
     TOWER_BASELINES,
+    TowerBaselinesConfig,
     TowerBaselinesSpace,
     TowerBaselinesSuperNet,
-    TowersConfig,
 )
 
 __all__ = [
+    "AUTOTOWER",
     "CTR_BASELINES",
     "EMB_CARD",
     "EMB_DIM",
@@ -28,6 +30,9 @@ __all__ = [
     "NASREC_SMALL",
     "TOP_BOTTOM_MLPS",
     "TOWER_BASELINES",
+    "AutoTowerConfig",
+    "AutoTowerSpace",
+    "AutoTowerSuperNet",
     "BaselinesConfig",
     "BaselinesSpace",
     "BaselinesSuperNet",
@@ -39,7 +44,7 @@ __all__ = [
     "MLPSuperNet",
     "NASRecSpace",
     "NASRecSuperNet",
+    "TowerBaselinesConfig",
     "TowerBaselinesSpace",
     "TowerBaselinesSuperNet",
-    "TowersConfig",
 ]

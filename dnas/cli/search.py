@@ -48,7 +48,7 @@ class SearchFlags:
 
     search_space: str
     """Name of the space (top_bottom_mlps, emb_dim, emb_card, joint, nasrec_small, nasrec_full,
-    ctr_baselines, tower_baselines) or package.module:SPACE."""
+    ctr_baselines, tower_baselines, autotower) or package.module:SPACE."""
     weights_batch_size: int = 1024
     """Rows of a weights step."""
     arch_params_batch_size: int = 1024

@@ -105,9 +105,10 @@ class SuperNet(nn.Module, ABC):
         for child in self.nested():
             for cost, value in checked_costs(child, child.cost_terms(sample)).items():
                 add(cost, value)
+        choices = self.choices  # walks through all modules
         for cost, tables in self.option_costs().items():
             for name, table in tables.items():
-                choice = known_choice(self.choices, name, f"option_costs()[{cost!r}]")
+                choice = known_choice(choices, name, f"option_costs()[{cost!r}]")
                 numbers = self._tables(cost, choice, table).to(first.dtype)
                 add(cost, (sample[choice] * numbers).sum(dim=(1, 2)))
         for cost, fixed in self.fixed_costs().items():

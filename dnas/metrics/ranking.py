@@ -1,6 +1,7 @@
 """Metrics of full ranking: every item a user may be shown is ranked, none is sampled.
 
-Letters: U users, N items, D width of a vector, M relevant and X excluded items of a user, padded.
+Letters: U users, N items, D width of a vector, M relevant and X excluded items of a user, padded,
+K vectors of a user, if there are several: the largest inner product is the score.
 Items have ids 1..N, 0 is padding. A rank is a place among the items that are not excluded, best 1.
 
 All is exact and the same for every batch size and device. Scores are inner products of vectors with
@@ -26,14 +27,15 @@ def exact_scores(users: Tensor, items: Tensor) -> Tensor:
     """Inner products, free of rounding errors.
 
     Args:
-        users: ``(U, D)``, rows of length at most 1.
+        users: ``(U, D)`` or ``(U, K, D)``, vectors of length at most 1.
         items: ``(N, D)``, rows of length at most 1.
 
     Returns:
         ``(U, N)`` float64: whole numbers, 2^50 for two equal unit vectors.
     """
     left, right = ((vectors.double() * _SCALE).round() for vectors in (users, items))
-    return left @ right.T
+    products = left @ right.T
+    return products if products.dim() == 2 else products.amax(1)
 
 
 def ranks(scores: Tensor, relevant: Tensor, excluded: Tensor) -> Tensor:

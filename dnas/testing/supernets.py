@@ -16,7 +16,7 @@ small space: some checks walk through all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dnas.core import SuperNet
@@ -27,6 +27,7 @@ from dnas.testing.contracts.forms import check_forms
 from dnas.testing.contracts.forward import (
     check_forward_uses_the_sample,
     check_one_hot_equals_built,
+    check_rows_but_for_batch_norm,
     check_rows_may_have_their_own_sample,
 )
 from dnas.testing.contracts.given import MakeBatch, MakeSuperNet
@@ -63,8 +64,19 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_other_process,
 )
 
+#: What takes the place of a check where a supernet is said to have batch norm.
+WITH_BATCH_NORM: Mapping[Check, Check] = {
+    check_rows_may_have_their_own_sample: check_rows_but_for_batch_norm
+}
 
-def check_supernet(make_supernet: MakeSuperNet, make_batch: MakeBatch, *, seed: int = 0) -> None:
+
+def check_supernet(
+    make_supernet: MakeSuperNet,
+    make_batch: MakeBatch,
+    *,
+    seed: int = 0,
+    batch_norm: bool = False,
+) -> None:
     """Run all contracts.
 
     Args:
@@ -72,17 +84,22 @@ def check_supernet(make_supernet: MakeSuperNet, make_batch: MakeBatch, *, seed: 
         make_batch: Random inputs of ``forward`` for a number of rows: a tuple, or a batch that has
             them as ``inputs`` (``dnas.data.TensorBatch``, ``ClickBatch``).
         seed: Of everything random here.
+        batch_norm: The supernet has batch norm, whose statistics of the batch let rows depend on
+            each other in training. That alone is then left out of the check on rows.
 
     Raises:
         AssertionError: A contract is broken; the message says which and what to mend.
         DnasError: The supernet cannot be used at all.
     """
     for check in ALL_CHECKS:
-        _run(check, make_supernet, make_batch, seed)
+        _run(check, make_supernet, make_batch, seed, batch_norm)
 
 
-def _run(check: Check, make_supernet: MakeSuperNet, make_batch: MakeBatch, seed: int) -> None:
+def _run(
+    check: Check, make_supernet: MakeSuperNet, make_batch: MakeBatch, seed: int, batch_norm: bool
+) -> None:
     seed_everything(seed)
+    check = WITH_BATCH_NORM.get(check, check) if batch_norm else check
     check(make_supernet, make_batch)
 
 
@@ -94,6 +111,8 @@ class SuperNetContracts:
 
     seed: int = 0
     """Of everything random in these tests."""
+    batch_norm: bool = False
+    """The supernet has batch norm, see :func:`check_supernet`."""
 
     def make_supernet(self) -> SuperNet:
         """A freshly initialised supernet of a small space; called several times."""
@@ -105,8 +124,8 @@ class SuperNetContracts:
 
     def check(self, check: Check) -> None:
         """Run one of the checks on this class's supernet, once there is one to check."""
-        _run(check_what_is_made, self.make_supernet, self.make_batch, self.seed)
-        _run(check, self.make_supernet, self.make_batch, self.seed)
+        _run(check_what_is_made, self.make_supernet, self.make_batch, self.seed, self.batch_norm)
+        _run(check, self.make_supernet, self.make_batch, self.seed, self.batch_norm)
 
     # ---- 1: forward and build -----------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,6 +12,7 @@ from dnas.data.retrieval import Protocol, is_ranking, unpack
 from dnas.errors import ConfigError, DataError
 from dnas.metrics import NonFiniteError
 from dnas.metrics.ranking import exact_scores, ndcg, ndcg_of_hits, ranks, recall, reciprocal_rank
+from dnas.models.towers import split
 from dnas.training.sampled_softmax import SampledSoftmax
 from dnas.training.task import Task
 
@@ -35,7 +37,7 @@ def ranking_values(users: Tensor, items: Tensor, relevant: Tensor, excluded: Ten
     """Every metric of every user who has a relevant item, by full ranking.
 
     Args:
-        users: ``(U, D)`` vectors of length at most 1.
+        users: ``(U, D)`` or ``(U, K, D)`` vectors of length at most 1; see :func:`exact_scores`.
         items: ``(N, D)`` vectors of all items, that of item 1 first.
         relevant: ``(U, M)`` item ids, each once, padded with 0.
         excluded: ``(U, X)`` item ids, padded with 0.
@@ -45,7 +47,8 @@ def ranking_values(users: Tensor, items: Tensor, relevant: Tensor, excluded: Ten
     """
     kept = (relevant > 0).any(1)
     users, relevant, excluded = users[kept], relevant[kept], excluded[kept]
-    chunk = max(_MOST_SCORES // max(len(items), 1), 1)
+    scores = len(items) * (1 if users.dim() == 2 else users.shape[1])  # of a user
+    chunk = max(_MOST_SCORES // max(scores, 1), 1)
     parts = [relevant.new_empty(0, len(RANKING_METRICS), dtype=torch.float64)]
     for start in range(0, len(users), chunk):
         part = slice(start, start + chunk)
@@ -68,7 +71,8 @@ class RetrievalMetrics:
     """
 
     def __init__(self, loss: SampledSoftmax | None = None) -> None:
-        self._losses = (UNCORRECTED, loss or SampledSoftmax())
+        loss = loss or SampledSoftmax()
+        self._losses = (replace(UNCORRECTED, attention_power=loss.attention_power), loss)
         self._of_batches: list[Tensor] = []  # (2,) each
         self._of_users: dict[int, list[Tensor]] = {}  # by protocol, (U, len(RANKING_METRICS)) each
         self._finite: list[Tensor] = []  # () bool each
@@ -78,7 +82,8 @@ class RetrievalMetrics:
 
         Args:
             outputs: ``(2 B, D)`` with the labels of a loss batch, ``(U + N, D)`` with those of a
-                ranking batch, N being all items; unit vectors, users first.
+                ranking batch, N being all items; unit vectors, users first. With K vectors of a
+                user ``(..., K, D)``, see :func:`dnas.models.towers.join`.
             labels: See :mod:`dnas.data.retrieval.relevance`.
         """
         outputs = outputs.detach()
@@ -88,7 +93,7 @@ class RetrievalMetrics:
             self._of_batches.append(torch.stack(losses).double())
             return
         protocol, relevant, excluded = unpack(labels)
-        users, items = outputs[: len(labels)], outputs[len(labels) :]
+        users, items = split(outputs, len(labels))
         values = ranking_values(users, items, relevant, excluded)
         self._of_users.setdefault(protocol, []).append(values)
 
@@ -108,13 +113,22 @@ class RetrievalMetrics:
         if self._of_batches:
             means = torch.stack(self._of_batches).mean(0).tolist()
             found.update(zip(LOSS_METRICS, means, strict=True))
-        for number, parts in sorted(self._of_users.items()):
-            values = torch.cat(parts)
-            suffix = Protocol(number).suffix
+        for protocol, values in self.of_users().items():
             # Of an empty column there is no mean; JSON has no NaN.
             means = values.mean(0).tolist() if len(values) else [None] * len(RANKING_METRICS)
-            found.update({f"{n}{suffix}": v for n, v in zip(RANKING_METRICS, means, strict=True)})
+            names = (f"{name}{protocol.suffix}" for name in RANKING_METRICS)
+            found.update(zip(names, means, strict=True))
         return found
+
+    def of_users(self) -> dict[Protocol, Tensor]:
+        """Values of the users with a relevant item, in their order: what ``compute`` averages.
+
+        Returns:
+            By protocol, ``(users, len(RANKING_METRICS))`` float64.
+        """
+        return {
+            Protocol(number): torch.cat(self._of_users[number]) for number in sorted(self._of_users)
+        }
 
 
 def retrieval_task(loss: SampledSoftmax | None = None, selection: str = "loss_corrected") -> Task:

@@ -1,11 +1,15 @@
 """The loss of two-tower retrieval: softmax over the items of a batch, corrected for how they came.
 
 Letters: B rows, D width of a vector; u_i and v_j unit vectors of user i and of the item of row j;
-tau temperature, q_j the probability that item j is in a batch, r_i the reward of row i.
+tau temperature, q_j the probability that item j is in a batch, r_i the reward of row i, K vectors
+of a user and p the power of their attention.
+
+.. [Li2019mind] MIND, arXiv:1904.08030, section 3.4.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnas.errors import ConfigError, DataError
+from dnas.models.towers import split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +29,13 @@ class SampledSoftmax:
     by ``log q``; subtracting it *in training only* makes the scores of the model those of a softmax
     over all items (Yi et al., RecSys 2019, section 3; rewards weigh rows there too).
 
+    A user of K vectors ``u_ik`` has in the loss the one of label-aware attention [Li2019mind]_,
+    ``u_i = sum_k a_k u_ik`` with ``a = softmax_k(p <u_ik, v_i>)``: the interests that fit the row's
+    own item learn from it. [Li2019mind]_ raises the inner products to the power p; these are
+    cosines, whose powers are at most 1 and their softmax nearly even, so that here it is their
+    exponentials that are raised to p. 0 is the mean of the interests, and a large p the best one,
+    by which items are ranked.
+
     The mean is over rows, whatever their rewards are. Losses of batches of different sizes are not
     comparable: chance is ``log B``.
 
@@ -32,21 +44,28 @@ class SampledSoftmax:
         corrected: Whether ``log q`` is subtracted.
         mask_accidental_hits: Leave out of a row's softmax the other rows with the same item, which
             are not negatives. The published loss keeps them.
+        attention_power: p.
     """
 
     temperature: float = 0.05
     corrected: bool = True
     mask_accidental_hits: bool = False
+    attention_power: float = 20.0
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"--temperature must be positive, but got {self.temperature}")
+        if not 0 <= self.attention_power < math.inf:
+            raise ConfigError(
+                f"--attention_power must be a number of at least 0, but got {self.attention_power}"
+            )
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The mean loss.
 
         Args:
-            outputs: ``(2 B, D)`` unit vectors, users first.
+            outputs: ``(2 B, D)`` unit vectors, users first; ``(2 B, K, D)`` with K of a user, see
+                :func:`dnas.models.towers.join`.
             labels: ``(B, 3)`` item id, log q and reward of each row.
 
         Returns:
@@ -61,7 +80,9 @@ class SampledSoftmax:
                 f"{tuple(labels.shape)}; expected (2 B, D) vectors with (B, 3) labels: item id, "
                 "log q, reward"
             )
-        users, items = outputs.chunk(2)
+        users, items = split(outputs, len(labels))
+        if users.dim() == 3:
+            users = attended(users, items, self.attention_power)
         logits = (users / self.temperature) @ items.T  # (B, B)
         if self.corrected:
             logits = logits - labels[:, 1].to(logits.dtype)
@@ -72,3 +93,19 @@ class SampledSoftmax:
         own = torch.arange(len(logits), device=logits.device)
         losses = F.cross_entropy(logits, own, reduction="none")
         return (losses * labels[:, 2].to(losses.dtype)).mean()
+
+
+def attended(users: Tensor, items: Tensor, power: float) -> Tensor:
+    """Label-aware attention: ``sum_k softmax_k(p <u_ik, v_i>) u_ik``.
+
+    Args:
+        users: ``(B, K, D)``.
+        items: ``(B, D)``, those of the users' rows.
+        power: p.
+
+    Returns:
+        ``(B, D)``, vectors of length at most 1.
+    """
+    cosines = (users * items.unsqueeze(1)).sum(2)  # (B, K)
+    weights = torch.softmax(power * cosines, dim=1)
+    return (weights.unsqueeze(2) * users).sum(1)

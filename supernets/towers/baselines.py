@@ -1,42 +1,43 @@
-"""Hand-crafted two-tower models as a search space of one decision: GoogleDNN in three sizes.
+"""Hand-crafted two-tower models as a search space of one decision: four models in three sizes.
 
-GoogleDNN (Yi et al., RecSys 2019, in the three sizes of AutoTower's Table 4): fields of a user and
-the mean of the history, fields of an item, each through a chain of fully connected layers.
+:mod:`supernets.towers.baseline_models` says what they are. Sizes are those of AutoTower's Table 4.
 
-Letters: B rows, U users, N items, D width of the vectors, K models.
+Letters: B rows, U users, N items, D width of the vectors, K vectors of a user, M models.
 
 The supernet's vectors are the weighted sums of all models' unit vectors, made unit vectors again.
-The models share the tables.
+Where models differ in their outputs, the smaller ones are written as the larger ones without a
+change of any score: a user's only vector K times, and narrow vectors with zeros behind. So outputs
+are as large as those of the largest model that has a weight. The models share the tables.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.core import Architecture, Choice, Option, Sample, SuperNet
 from dnas.core.cost_terms import OptionCosts
 from dnas.core.mixing import calculate_weighted_sum
-from dnas.costs.formulas import BYTES_PER_WEIGHT, mlp_flops, mlp_params
-from dnas.data.retrieval import RetrievalDataConfig, TowerSpec, prepare_retrieval
-from dnas.models import MLP
-from dnas.models.towers import AveragePooling, ItemInputs, TwoTower, UserInputs, dense_tower
-from dnas.spaces import Prepared, SearchSpace, register
-from dnas.training.retrieval import RETRIEVAL
-from dnas.training.task import Task
-from supernets.towers.config import TowersConfig
+from dnas.costs.formulas import BYTES_PER_WEIGHT
+from dnas.data.retrieval import TowerSpec
+from dnas.models.towers import TwoTower, beside, join, unit_vectors
+from dnas.spaces import register
+from supernets.towers.baseline_models import (
+    KINDS,
+    Parts,
+    assembled,
+    baseline_inputs,
+    baseline_parts,
+    output_width,
+    tower_costs,
+)
+from supernets.towers.baselines_config import TowerBaselinesConfig
+from supernets.towers.rows import weights_of_items
+from supernets.towers.space import RetrievalSpace
 
-#: Hidden layers of both towers; a linear layer follows.
-HIDDEN: dict[str, tuple[int, ...]] = {
-    "googlednn_l": (256, 192, 128),
-    "googlednn_m": (512, 256, 128),
-    "googlednn_h": (1024, 512, 256, 128),
-}
 MODEL = "model/kind"
 #: Rows of the batch whose score matrix the published FLOPs of baselines include.
 PAPER_BATCH = 1024
@@ -50,16 +51,16 @@ class TowerBaselinesSuperNet(SuperNet):
         spec: Fields of the data.
     """
 
-    def __init__(self, config: TowersConfig, spec: TowerSpec) -> None:
+    def __init__(self, config: TowerBaselinesConfig, spec: TowerSpec) -> None:
         super().__init__()
         self.config = config
         self.spec = spec
-        self.model = Choice("model", {"kind": list(HIDDEN)})
-        self.inputs = _inputs(config, spec)
-        self.users = nn.ModuleDict({kind: self._net(kind, self.inputs.width) for kind in HIDDEN})
-        self.items = nn.ModuleDict(
-            {kind: self._net(kind, self.inputs.items.width) for kind in HIDDEN}
-        )
+        self.model = Choice("model", {"kind": list(KINDS)})
+        self.inputs = baseline_inputs(config, spec)
+        parts = {kind: baseline_parts(kind, config, self.inputs) for kind in KINDS}
+        self.poolings = nn.ModuleDict({kind: part.pooling for kind, part in parts.items()})
+        self.users = nn.ModuleDict({kind: part.user for kind, part in parts.items()})
+        self.items = nn.ModuleDict({kind: part.item for kind, part in parts.items()})
 
     def forward(
         self,
@@ -70,25 +71,30 @@ class TowerBaselinesSuperNet(SuperNet):
         *,
         sample: Sample,
     ) -> Tensor:
-        """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``.
+        """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``, or to
+        ``(U + N, K, D)`` as :func:`dnas.models.towers.join` gives them.
 
-        Where rows have samples of their own, item i has that of user i. A corpus to be ranked has
-        another number of items than there are users; all of them get the mean of the samples.
+        Which sample an item has where rows have samples of their own: see
+        :func:`supernets.towers.rows.weights_of_items`.
         """
-        users = self.inputs(user_fields, history)
+        own = self.inputs.own(user_fields)
+        vectors, present = self.inputs.read(history)
         items = self.inputs.items(item_fields, item_bags)
+
+        def outputs(kind: str) -> tuple[Tensor, Tensor]:
+            read = beside(own, self.poolings[kind](vectors, present))
+            return unit_vectors(self.users[kind], read), unit_vectors(self.items[kind], items)
+
         if sample.architecture is not None:
-            kind = _decided(sample.architecture)
-            return F.normalize(
-                torch.cat((self.users[kind](users), self.items[kind](items))), dim=-1
-            )
-        weights = sample[self.model][:, 0]  # (B, K)
-        of_items = weights if len(weights) in (1, len(items)) else weights.mean(0, keepdim=True)
-        mixed = [
-            calculate_weighted_sum(rows, [F.normalize(net(x), dim=-1) for net in nets.values()])
-            for rows, nets, x in ((weights, self.users, users), (of_items, self.items, items))
-        ]
-        return F.normalize(torch.cat(mixed), dim=-1)
+            return join(*outputs(_decided(sample.architecture)))
+        weights = sample[self.model][:, 0]  # (B, M)
+        columns = _with_a_weight(weights)
+        weights = weights[:, columns]
+        of_items = weights_of_items(weights, len(items))
+        users_of, items_of = zip(*(outputs(KINDS[column]) for column in columns), strict=True)
+        mixed_users = calculate_weighted_sum(weights, _alike(users_of))
+        mixed_items = calculate_weighted_sum(of_items, _alike(items_of))
+        return join(F.normalize(mixed_users, dim=-1), F.normalize(mixed_items, dim=-1))
 
     def option_costs(self) -> OptionCosts:
         """Of the pair of towers: FLOPs of one user and one item, weights, and both as published.
@@ -97,19 +103,15 @@ class TowerBaselinesSuperNet(SuperNet):
         quarter of the towers' FLOPs (the published figures are half of the MACs), and include the
         scores of a row against a batch of 1024.
         """
-        sizes = {
-            kind: (self._sizes(kind, self.inputs.width), self._sizes(kind, self.inputs.items.width))
-            for kind in HIDDEN
-        }
-        flops = [float(sum(map(mlp_flops, pair))) for pair in sizes.values()]
-        params = [float(sum(map(mlp_params, pair))) for pair in sizes.values()]
-        scores = PAPER_BATCH * self.config.output_dimension / 2
-        tables: dict[str, Sequence[float]] = {
-            "flops": flops,
-            "params": params,
-            "paper_flops": [number / 4 + scores for number in flops],
-            "paper_params": params,
-        }
+        tables: dict[str, list[float]] = {name: [] for name in _COSTS}
+        for kind in KINDS:
+            user, item = tower_costs(self._parts(kind))
+            flops, params = user.flops + item.flops, user.params + item.params
+            scores = PAPER_BATCH * output_width(kind, self.config) / 2
+            row = (flops, params, user.flops, item.flops, user.params, item.params,
+                   flops / 4 + scores, params)  # fmt: skip
+            for name, number in zip(_COSTS, row, strict=True):
+                tables[name].append(number)
         return {name: {"model": [row]} for name, row in tables.items()}
 
     def fixed_costs(self) -> Mapping[str, float]:
@@ -126,53 +128,64 @@ class TowerBaselinesSuperNet(SuperNet):
         kind = _decided(self.validate(architecture))
         if inherit_weights:
             # Copied together: the towers of the copy share its tables.
-            inputs, user, item = copy.deepcopy((self.inputs, self.users[kind], self.items[kind]))
-            return TwoTower(inputs, user, item)
-        inputs = _inputs(self.config, self.spec)
-        widths = inputs.width, inputs.items.width
-        return TwoTower(inputs, *(self._net(kind, width) for width in widths))
+            inputs, parts = copy.deepcopy((self.inputs, self._parts(kind)))
+        else:
+            inputs = baseline_inputs(self.config, self.spec)
+            parts = baseline_parts(kind, self.config, inputs)
+        return assembled(inputs, parts)
 
-    def _sizes(self, kind: str, width: int) -> tuple[int, ...]:
-        return (width, *HIDDEN[kind], self.config.output_dimension)
-
-    def _net(self, kind: str, width: int) -> MLP:
-        return dense_tower(width, HIDDEN[kind], self.config.output_dimension)
+    def _parts(self, kind: str) -> Parts:
+        return Parts(self.poolings[kind], self.users[kind], self.items[kind])
 
 
-def _inputs(config: TowersConfig, spec: TowerSpec) -> UserInputs:
-    dim, sparse = config.embedding_dimension, config.sparse_tables
-    items = ItemInputs(spec, dim, sparse=sparse, released_padding=config.released_padding)
-    return UserInputs(spec, dim, items, AveragePooling(), sparse=sparse)
+#: Columns of the costs that differ between models.
+_COSTS = (
+    "flops",
+    "params",
+    "user_flops",
+    "item_flops",
+    "user_params",
+    "item_params",
+    "paper_flops",
+    "paper_params",
+)
+
+
+def _with_a_weight(weights: Tensor) -> list[int]:
+    """Columns of ``(B, M)`` that are not 0 in all rows; all, where the weights are to learn."""
+    if weights.requires_grad:
+        return list(range(weights.shape[1]))
+    return (weights != 0).any(0).nonzero()[:, 0].tolist()
+
+
+def _alike(vectors: Sequence[Tensor]) -> list[Tensor]:
+    """Vectors of all models in the shape of the largest, ``(U, K, D)`` or ``(N, D)``, with the same
+    inner products: a single one of a user K times, a narrow one with zeros behind."""
+    width = max(found.shape[-1] for found in vectors)
+    places = max(vectors, key=Tensor.dim).shape[1:-1]  # (K,), or () where all have single ones
+    alike = []
+    for found in vectors:
+        if places and found.dim() == 2:
+            found = found.unsqueeze(1).expand(-1, *places, -1)
+        alike.append(F.pad(found, (0, width - found.shape[-1])))
+    return alike
 
 
 def _decided(architecture: Mapping[str, Option]) -> str:
     return str(architecture[MODEL])
 
 
-class TowerBaselinesSpace(SearchSpace):
-    """GoogleDNN in three sizes for any data of interactions."""
+class TowerBaselinesSpace(RetrievalSpace):
+    """GoogleDNN, SENET, BST and MIND in three sizes for any data of interactions."""
 
     name = "tower_baselines"
-    config_class = TowersConfig
-    data_class = RetrievalDataConfig
-    task = RETRIEVAL
-    default_cost = "flops"
+    config_class = TowerBaselinesConfig
 
-    def task_of(self, config: TowersConfig) -> Task:
-        """Retrieval with the loss and the selection of these settings."""
-        return config.task()
-
-    def prepare(self, data_config: RetrievalDataConfig) -> Prepared:
-        """Read the interactions and split them."""
-        return prepare_retrieval(data_config)
-
-    def make_supernet(self, config: TowersConfig, spec: TowerSpec) -> TowerBaselinesSuperNet:
+    def make_supernet(
+        self, config: TowerBaselinesConfig, spec: TowerSpec
+    ) -> TowerBaselinesSuperNet:
         """All baselines for data with these fields."""
         return TowerBaselinesSuperNet(config, spec)
-
-    def spec_from_json(self, value: Mapping[str, Any]) -> TowerSpec:
-        """The fields an architecture file was made for."""
-        return TowerSpec.from_json(value)
 
 
 TOWER_BASELINES = register(TowerBaselinesSpace())

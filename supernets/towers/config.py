@@ -11,13 +11,11 @@ from dnas.training.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowersConfig:
-    """What all two-tower models of a space have in common, and how they are trained."""
+class TwoTowerConfig:
+    """What all two-tower models have in common, and how they are trained."""
 
     embedding_dimension: int = 16
     """Dimension of every field's vector."""
-    output_dimension: int = 64
-    """Dimension of the vectors of users and items."""
     sparse_tables: bool = False
     """Optimizers touch the rows of a batch only: for large tables. Adam then is another method."""
     released_padding: bool = False
@@ -34,10 +32,13 @@ class TowersConfig:
     loss (of raw cosines, as published), or one of the ranking, such as recall50 or ndcg50."""
 
     def __post_init__(self) -> None:
-        for name in ("embedding_dimension", "output_dimension"):
+        self._check_at_least_one("embedding_dimension")
+        self.task()
+
+    def _check_at_least_one(self, *names: str) -> None:
+        for name in names:
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
-        self.task()
 
     def task(self) -> Task:
         """The task with these settings.
@@ -45,9 +46,16 @@ class TowersConfig:
         Raises:
             ConfigError: One of them is wrong.
         """
-        loss = SampledSoftmax(
+        return retrieval_task(self.loss(), self.selection)
+
+    def loss(self) -> SampledSoftmax:
+        """The loss of training with these settings.
+
+        Raises:
+            ConfigError: One of them is wrong.
+        """
+        return SampledSoftmax(
             temperature=self.temperature,
             corrected=self.corrected_loss,
             mask_accidental_hits=self.mask_accidental_hits,
         )
-        return retrieval_task(loss, self.selection)

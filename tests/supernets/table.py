@@ -12,17 +12,19 @@ import torch
 from dnas.core import SuperNet
 from dnas.data import Bags
 from supernets import (
+    AUTOTOWER,
     CTR_BASELINES,
     EMB_CARD,
     EMB_DIM,
     JOINT,
     TOP_BOTTOM_MLPS,
     TOWER_BASELINES,
+    AutoTowerConfig,
     BaselinesConfig,
     EmbeddingCardSuperNet,
     EmbeddingDimSuperNet,
     MLPSuperNet,
-    TowersConfig,
+    TowerBaselinesConfig,
 )
 from supernets.config import DLRMSpaceConfig
 from tests import tower_cases as towers
@@ -44,7 +46,14 @@ BASELINES = BaselinesConfig(
 )
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
-TOWERS = TowersConfig(embedding_dimension=3, output_dimension=4)
+TOWERS = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
+
+AUTOTOWERS = AutoTowerConfig(
+    embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False
+)
+AUTOTOWERS_RELEASED = AutoTowerConfig(
+    embedding_dimension=2, block_dimension=5, user_blocks=1, item_blocks=2, mlp_form="released"
+)
 
 NASREC_SMALL_SHAPE = replace(
     nasrec.FULL, dense_operators=("fc", "dot"), sparse_operators=("embed_fc",)
@@ -129,4 +138,11 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
         lambda: TOWER_BASELINES.make_supernet(TOWERS, towers.PLAIN),
         lambda rows: towers.inputs(rows, towers.PLAIN),
     ),
+    "autotower": (lambda: AUTOTOWER.make_supernet(AUTOTOWERS, towers.SPEC), towers.inputs),
+    "autotower released, no bags": (
+        lambda: AUTOTOWER.make_supernet(AUTOTOWERS_RELEASED, towers.PLAIN),
+        lambda rows: towers.inputs(rows, towers.PLAIN),
+    ),
 }
+#: Names of those with batch norm.
+BATCH_NORM = ("autotower", "autotower released, no bags")

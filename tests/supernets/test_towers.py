@@ -10,10 +10,10 @@ from dnas.data.retrieval import RetrievalDataConfig
 from dnas.errors import ConfigError
 from dnas.spaces import find_space, load_architecture, make_record
 from dnas.training.retrieval import RETRIEVAL
-from supernets import TOWER_BASELINES, TowersConfig
+from supernets import TOWER_BASELINES, TowerBaselinesConfig
 from tests.tower_cases import MOVIELENS, SPEC, inputs
 
-SMALL = TowersConfig(embedding_dimension=3, output_dimension=4)
+SMALL = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,9 @@ SMALL = TowersConfig(embedding_dimension=3, output_dimension=4)
     ],
 )
 def test_published_complexity(kind, params_millions, flops_millions, weights):
-    cost = TOWER_BASELINES.make_supernet(TowersConfig(), MOVIELENS).cost({"model/kind": kind})
+    cost = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(), MOVIELENS).cost(
+        {"model/kind": kind}
+    )
     assert round(cost["paper_params"] / 1e6, 2) == params_millions
     assert round(cost["paper_flops"] / 1e6, 2) == flops_millions
     assert cost["flops"] == 2 * weights
@@ -39,13 +41,14 @@ def test_a_mixture_is_of_unit_vectors():
     net = TOWER_BASELINES.make_supernet(SMALL, SPEC)
     batch = inputs(5)
     found = net(*batch, sample=net.soft_sample(1.0, 5))
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(10))
+    assert found.shape == (10, 3, 4)  # three interests
+    torch.testing.assert_close(found.norm(dim=2), torch.ones(10, 3))
 
 
 def test_user_and_item_of_a_row_have_the_same_sample():
     net = TOWER_BASELINES.make_supernet(SMALL, SPEC)
     batch = inputs(3)
-    mixed = net(*batch, sample=Sample({"model": torch.eye(3).unsqueeze(1)}))
+    mixed = net(*batch, sample=Sample({"model": torch.eye(12)[:3].unsqueeze(1)}))
     for row, kind in enumerate(("googlednn_l", "googlednn_m", "googlednn_h")):
         alone = net(*batch, sample=net.one_hot_sample({"model/kind": kind}))
         torch.testing.assert_close(mixed[[row, 3 + row]], alone[[row, 3 + row]])
@@ -55,9 +58,9 @@ def test_more_items_than_users_under_one_sample():
     net = TOWER_BASELINES.make_supernet(SMALL, SPEC)
     users, history, items, bags = inputs(6)
     found = net(users[:2], history[:2], items, bags, sample=net.probability_sample())
-    assert found.shape == (8, 4)
-    own = Sample({"model": torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 0.0, 1.0]]])})
-    mean = Sample({"model": torch.tensor([[[0.5, 0.0, 0.5]]])})
+    assert found.shape == (8, 3, 4)
+    own = Sample({"model": torch.eye(12)[[0, 2]].unsqueeze(1)})
+    mean = Sample({"model": torch.eye(12)[[0, 2]].mean(0, keepdim=True).unsqueeze(1)})
     batch = users[:2], history[:2], items, bags
     torch.testing.assert_close(net(*batch, sample=own)[2:], net(*batch, sample=mean)[2:])
 
@@ -72,7 +75,7 @@ def test_a_built_model_shares_its_own_tables_only():
 def test_file_to_model(tmp_path):
     space = find_space("tower_baselines")
     net = space.make_supernet(SMALL, SPEC)
-    architecture = net.sample_arch()
+    architecture = net.validate({"model/kind": "senet_m"})
     path = tmp_path / "one.json"
     make_record(space, space.name, SMALL, SPEC, net, architecture, {}).save(path)
     model = load_architecture(path)
@@ -80,14 +83,14 @@ def test_file_to_model(tmp_path):
 
 
 def test_settings_decide_the_task():
-    config = TowersConfig(
+    config = TowerBaselinesConfig(
         temperature=0.1, mask_accidental_hits=True, corrected_loss=False, selection="ndcg50"
     )
     task = TOWER_BASELINES.task_of(config)
     assert (task.selection, task.maximize) == ("ndcg50", True)
     assert (task.loss.temperature, task.loss.mask_accidental_hits) == (0.1, True)
     assert not task.loss.corrected
-    assert TOWER_BASELINES.task_of(TowersConfig()).loss == RETRIEVAL.loss
+    assert TOWER_BASELINES.task_of(TowerBaselinesConfig()).loss == RETRIEVAL.loss
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_settings_decide_the_task():
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
-        TowersConfig(**settings)
+        TowerBaselinesConfig(**settings)
 
 
 def test_what_is_measured_of_synthetic_data():

@@ -1,7 +1,7 @@
 """What towers read: the fields of users and items as vectors, and the history through a pooling.
 
 Letters: U users, N items, L positions of a history, Fu, Fi and Fh fields of a user, an item and a
-position, G values of a bag, D dimension of a field's vector.
+position, G values of a bag, D dimension of a field's vector, K vectors of a history.
 """
 
 from __future__ import annotations
@@ -101,8 +101,14 @@ class UserInputs(nn.Module):
         spec: Fields of the data.
         dim: D, the same for every field.
         items: What turns the history's items into vectors; shared with the item tower.
-        pooling: ``(U, L, W)`` vectors and ``(U, L)`` bool (whether there is an item) to ``(U, W)``.
+        pooling: ``(U, L, W)`` vectors and ``(U, L)`` bool (whether there is an item) to ``(U, P)``,
+            or to ``(U, K, P)`` where a user has K vectors.
         sparse: Whether gradients of tables are sparse.
+
+    Attributes:
+        seq_len: L.
+        own_width: Of the vectors of the user's fields.
+        width: With those of a history whose pooling keeps the width, P = W.
     """
 
     def __init__(
@@ -117,12 +123,28 @@ class UserInputs(nn.Module):
         super().__init__()
         self.tables = nn.ModuleList(make_table(n, dim, sparse=sparse) for n in spec.user_sizes)
         self.items, self.pooling = items, pooling
-        self.width = dim * len(spec.user_sizes) + items.history_width
+        self.seq_len = spec.seq_len
+        self.own_width = dim * len(spec.user_sizes)
+        self.width = self.own_width + items.history_width
 
     def forward(self, fields: Tensor, history: Tensor) -> Tensor:
-        """``(U, Fu)`` and ``(U, L, Fh)`` to ``(U, width)``."""
-        pooled = self.pooling(self.items.history(history), history[..., 0] != 0)
-        return torch.cat([*_columns(self.tables, fields), pooled], dim=-1)
+        """``(U, Fu)`` and ``(U, L, Fh)`` to ``(U, own_width + P)`` or ``(U, K, own_width + P)``."""
+        return beside(self.own(fields), self.pooling(*self.read(history)))
+
+    def own(self, fields: Tensor) -> Tensor:
+        """``(U, Fu)`` to ``(U, own_width)``: the vectors of the user's fields."""
+        return torch.cat(_columns(self.tables, fields), dim=-1)
+
+    def read(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """``(U, L, Fh)`` to what poolings are given: ``(U, L, W)`` and ``(U, L)`` bool."""
+        return self.items.history(history), history[..., 0] != 0
+
+
+def beside(own: Tensor, pooled: Tensor) -> Tensor:
+    """``(U, A)`` and ``(U, P)`` to ``(U, A + P)``; with ``(U, K, P)`` to ``(U, K, A + P)``."""
+    if pooled.dim() == 3:
+        own = own.unsqueeze(1).expand(-1, pooled.shape[1], -1)
+    return torch.cat((own, pooled), dim=-1)
 
 
 def _columns(tables: nn.ModuleList | Sequence[nn.Module], ids: Tensor) -> list[Tensor]:

@@ -35,7 +35,8 @@ def top_k(
     """The k best items of each user, by exhaustive search.
 
     Args:
-        users: ``(U, D)`` vectors of the user tower.
+        users: ``(U, D)`` vectors of the user tower; ``(U, K, D)`` where a user has several, and the
+            score of an item is the largest of theirs.
         items: ``(N, D)`` as of :func:`item_matrix`.
         k: How many, at most N.
         excluded: ``(U, X)`` item ids not to be shown, padded with 0.
@@ -50,7 +51,9 @@ def top_k(
     if not 1 <= k <= len(items):
         raise ConfigError(f"top_k: k={k}, but there are {len(items)} items")
     padding = users.new_full((len(users), 1), -torch.inf)
-    scores = torch.cat((padding, users @ items.T), dim=1)  # (U, N + 1), column i is item i
+    products = users @ items.T
+    scores = products if products.dim() == 2 else products.amax(1)
+    scores = torch.cat((padding, scores), dim=1)  # (U, N + 1), column i is item i
     if excluded is not None:
         scores.scatter_(1, excluded, -torch.inf)
     best = scores.topk(k, dim=1)

@@ -3,6 +3,10 @@
 The towers are modules of their own, which serving runs apart: the item tower once for the corpus
 (:func:`dnas.models.towers.item_matrix`), the user tower for each request. They share the tables of
 the items' fields.
+
+A user may have K vectors; the score of an item then is the largest of its inner products with them.
+
+Letters: U users, N items, D width of the vectors, K vectors of a user.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ class UserTower(nn.Module):
     """Users to unit vectors.
 
     Args:
-        inputs: Fields and history to ``(U, W)``.
-        net: ``(U, W)`` to ``(U, D)``.
+        inputs: Fields and history to ``(U, W)``, or ``(U, K, W)``.
+        net: ``(rows, W)`` to ``(rows, D)``.
     """
 
     def __init__(self, inputs: UserInputs, net: nn.Module) -> None:
@@ -27,8 +31,8 @@ class UserTower(nn.Module):
         self.inputs, self.net = inputs, net
 
     def forward(self, fields: Tensor, history: Tensor) -> Tensor:
-        """``(U, Fu)`` and ``(U, L, Fh)`` to ``(U, D)``."""
-        return F.normalize(self.net(self.inputs(fields, history)), dim=-1)
+        """``(U, Fu)`` and ``(U, L, Fh)`` to ``(U, D)`` or ``(U, K, D)``."""
+        return unit_vectors(self.net, self.inputs(fields, history))
 
 
 class ItemTower(nn.Module):
@@ -45,7 +49,7 @@ class ItemTower(nn.Module):
 
     def forward(self, fields: Tensor, bags: Tensor) -> Tensor:
         """``(N, Fi)`` and ``(N, G)`` to ``(N, D)``."""
-        return F.normalize(self.net(self.inputs(fields, bags)), dim=-1)
+        return unit_vectors(self.net, self.inputs(fields, bags))
 
 
 class TwoTower(nn.Module):
@@ -64,5 +68,32 @@ class TwoTower(nn.Module):
     def forward(
         self, user_fields: Tensor, history: Tensor, item_fields: Tensor, item_bags: Tensor
     ) -> Tensor:
-        """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``, users first."""
-        return torch.cat((self.user(user_fields, history), self.item(item_fields, item_bags)))
+        """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to what :func:`join` gives."""
+        return join(self.user(user_fields, history), self.item(item_fields, item_bags))
+
+
+def unit_vectors(net: nn.Module, vectors: Tensor) -> Tensor:
+    """``(..., W)`` to ``(..., D)``, by a net that knows rows only."""
+    found = net(vectors.flatten(0, -2))
+    return F.normalize(found, dim=-1).unflatten(0, vectors.shape[:-1])
+
+
+def join(users: Tensor, items: Tensor) -> Tensor:
+    """The vectors of a batch as one tensor, users first, a row for each user and each item.
+
+    Args:
+        users: ``(U, D)`` or ``(U, K, D)``.
+        items: ``(N, D)``.
+
+    Returns:
+        ``(U + N, D)``, or ``(U + N, K, D)``, where an item's vector stands in each of its K places.
+    """
+    if users.dim() == 3:
+        items = items.unsqueeze(1).expand(-1, users.shape[1], -1)
+    return torch.cat((users, items))
+
+
+def split(outputs: Tensor, users: int) -> tuple[Tensor, Tensor]:
+    """What :func:`join` joined: ``(U, D)`` or ``(U, K, D)`` of the first ``users``, ``(N, D)``."""
+    items = outputs[users:]
+    return outputs[:users], items if items.dim() == 2 else items[:, 0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnas.core import Sample, SuperNet
 from dnas.testing.contracts.given import ROWS, MakeBatch, MakeSuperNet, inputs_of, perturbed, run
@@ -110,10 +111,29 @@ def check_rows_may_have_their_own_sample(
     make_supernet: MakeSuperNet, make_batch: MakeBatch
 ) -> None:
     """A row's output depends on its own sample only, and a shared sample serves all rows."""
+    _check_rows(perturbed(make_supernet()), make_batch, ())
+
+
+def check_rows_but_for_batch_norm(make_supernet: MakeSuperNet, make_batch: MakeBatch) -> None:
+    """The same of a supernet that has batch norm, whose statistics of the batch mix the rows.
+
+    Only they are left out: in training mode the batch norms use their running statistics here.
+    """
     net = perturbed(make_supernet())
+    norms = [part for part in net.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert norms, (
+        "contract 1: batch_norm=True, but there is no batch norm in the supernet; leave it out, so "
+        "that rows are checked in training too"
+    )
+    _check_rows(net, make_batch, norms)
+
+
+def _check_rows(net: SuperNet, make_batch: MakeBatch, norms: Sequence[nn.Module]) -> None:
     inputs = inputs_of(make_batch)
     for mode in (False, True):
         net.train(mode)
+        for norm in norms:
+            norm.eval()
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             sample = net.soft_sample(1.0, ROWS, generator)
@@ -127,9 +147,9 @@ def check_rows_may_have_their_own_sample(
             "the weights broadcast over the batch"
         )
         reason = (
-            "batch norm mixes the rows in training; use LayerNorm or GroupNorm, or search with "
-            "sampling_mode='batch', where all rows have one sample, and leave this check out"
-            if mode
+            "batch norm mixes the rows in training: say that there is one with batch_norm=True, or "
+            "use LayerNorm or GroupNorm"
+            if mode and not norms
             else "use sample[choice][:, d] per row and do not average over the batch"
         )
         assert torch.allclose(together[2], with_shared[2], atol=1e-5), (

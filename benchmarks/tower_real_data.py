@@ -1,0 +1,224 @@
+"""AutoTower against hand-crafted two-tower models on MovieLens 100K, under three protocols.
+
+    python benchmarks/tower_real_data.py --runs_dir runs --out OUT
+
+Runs what ``tower_runs.py`` lists, or with ``--only`` a part of it, and makes tables of the final
+trainings: the paper's Table 4 under each protocol with paired differences, Tables 5 and 8, and
+where the time went. Validation alone chooses: the epoch of a training, the best three of a search,
+and of these the one that is tested. Of models there is no choice: every row of Table 4 is one model
+with five seeds.
+
+The working folder is the project's root, beside which ``shared/data/ml-100k`` has the publisher's
+files, as the configs say. OUT gets ``towers.json`` (every figure) and ``towers_*.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kdd2012_front import interval
+from tower_runs import HANDMADE, ROOT, SEARCHES, SIZES, Runs
+from tower_users import PROTOCOLS, mean_values, user_half_width
+
+from dnas.files import read_json, replacing, write_json
+from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder
+
+logger = logging.getLogger(__name__)
+
+#: R@50 and N@50 of the paper's Table 4 (MovieLens-100K), for comparison with its protocol.
+PUBLISHED = {
+    "googlednn_l": (36.49, 40.86),
+    "senet_l": (34.65, 39.53),
+    "bst_l": (35.71, 39.75),
+    "mind_l": (35.53, 37.32),
+    "l": (39.22, 43.39),
+    "googlednn_m": (36.48, 40.36),
+    "senet_m": (34.95, 38.74),
+    "bst_m": (36.03, 40.20),
+    "mind_m": (35.68, 37.50),
+    "m": (40.28, 43.21),
+    "googlednn_h": (34.40, 39.35),
+    "senet_h": (33.09, 38.18),
+    "bst_h": (35.33, 39.46),
+    "mind_h": (36.58, 38.87),
+    "h": (39.60, 43.72),
+}
+NAMES = {"googlednn": "GoogleDNN", "senet": "SENET", "bst": "BST", "mind": "MIND"}
+#: Columns of the tables: metric and heading.
+METRICS = {"recall50": "R@50", "ndcg50_hits": "N@50 of hits", "ndcg50": "N@50"}
+#: Final trainings of each contender.
+SEEDS = 5
+
+
+def measure(runs: Runs, name: str, jobs: list[JobFolder]) -> dict[str, Any] | None:
+    """The figures of one contender's final trainings; None while some are missing."""
+    if len(jobs) < SEEDS:
+        logger.info("%s: %d of %d final trainings, left out", name, len(jobs), SEEDS)
+        return None
+    results = sorted((read_json(job.result) for job in jobs), key=lambda r: r["settings"]["seed"])
+    costs = results[0]["costs"]
+    return {
+        "name": name,
+        "seeds": [result["settings"]["seed"] for result in results],
+        "architecture": results[0]["architecture"]["decisions"],
+        "validation": [result["validation"] for result in results],
+        "test": [result["test"] for result in results],
+        "best_epochs": [result["best_epoch"] for result in results],
+        "seconds": [result["seconds"] for result in results],
+        "costs": costs,
+        "users": mean_values(jobs, runs.work),
+    }
+
+
+def difference(mine: Mapping[str, Any], theirs: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Mean difference in per cent, with half-widths of 95 % over seeds and over users."""
+    if mine["seeds"] != theirs["seeds"]:
+        raise ValueError(f"{mine['name']}, {theirs['name']}: other seeds, nothing to pair")
+    pairs = zip(mine["test"], theirs["test"], strict=True)
+    mean, half = interval([100 * (one[metric] - two[metric]) for one, two in pairs])
+    users = 100 * user_half_width(mine["users"], theirs["users"], metric)
+    return {"mean": mean, "seeds_half_width": half, "users_half_width": users}
+
+
+def table_4(found: Mapping[str, dict[str, Any]], suffix: str) -> str:
+    """All models of one protocol, with what AutoTower and the others differ from GoogleDNN by."""
+    published = suffix == ".paper"
+    heads = ["model", *METRICS.values()]
+    heads += ["paper's R@50", "paper's N@50"] if published else []
+    heads += ["R@50 - GoogleDNN", "over users", "N@50 - GoogleDNN", "over users"]
+    heads += ["parameters, M", "MACs / 2, M"]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for size in SIZES:
+        reference = found.get(f"googlednn_{size}")
+        for key in (*(f"{model}_{size}" for model in HANDMADE), size):
+            if (one := found.get(key)) is None:
+                continue
+            cells = [one["name"], *(_mean(one, f"{metric}{suffix}") for metric in METRICS)]
+            cells += [f"{number:.2f}" for number in PUBLISHED[key]] if published else []
+            for metric in ("recall50", "ndcg50"):
+                if reference is None or one is reference:
+                    cells += ["", ""]
+                    continue
+                gap = difference(one, reference, f"{metric}{suffix}")
+                cells += [_half(gap), f"± {gap['users_half_width']:.2f}"]
+            cells += [f"{one['costs'][f'paper_{cost}'] / 1e6:.3f}" for cost in ("params", "flops")]
+            lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def table_of(found: Mapping[str, dict[str, Any]], keys: Iterable[str]) -> str:
+    """Searches side by side: costs of each tower, and R@50 and N@50 under every protocol."""
+    costs = [f"{tower}_paper_{cost}" for tower in ("user", "item") for cost in ("params", "flops")]
+    heads = ["search", "UP", "UF", "IP", "IF"]
+    for protocol in PROTOCOLS:
+        heads += [f"R@50{protocol.suffix}", f"N@50{protocol.suffix}"]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for key in keys:
+        if (one := found.get(key)) is None:
+            continue
+        cells = [one["name"], *(f"{one['costs'][cost] / 1e6:.3f}" for cost in costs)]
+        for protocol in PROTOCOLS:
+            cells += [_mean(one, f"{m}{protocol.suffix}") for m in ("recall50", "ndcg50")]
+        lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def times(runs: Runs) -> str:
+    """Seconds of each part of each search."""
+    lines = [
+        _row(["search", "supernet and search", "candidates", "trainings", "final trainings"]),
+        _row(["---"] * 5),
+    ]
+    for key, search in SEARCHES.items():
+        folder = runs.folder(key)
+        if not folder.path.exists():
+            continue
+        cells = [search.name]
+        results = [read_json(job.result) for job in folder.jobs(SUPERNET) if job.result.exists()]
+        cells.append(" + ".join(f"{result['seconds']:.0f} s" for result in results))
+        cells.append(" + ".join(str(result.get("evaluations", "")) for result in results))
+        for kind in (SAMPLED, FINAL):
+            seconds = [
+                read_json(job.result)["seconds"] for job in folder.jobs(kind) if job.result.exists()
+            ]
+            cells.append(f"{len(seconds)} x {statistics.mean(seconds):.0f} s" if seconds else "")
+        lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(one: Mapping[str, Any], metric: str) -> str:
+    values = [100 * test[metric] for test in one["test"]]
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def _half(gap: Mapping[str, float]) -> str:
+    return f"{gap['mean']:+.2f} ± {gap['seeds_half_width']:.2f}"
+
+
+def collect(runs: Runs) -> dict[str, dict[str, Any]]:
+    """Every contender whose final trainings are all there."""
+    found = {}
+    for size in SIZES:
+        for model in HANDMADE:
+            key = f"{model}_{size}"
+            name = f"{NAMES[model]}-{size.upper()}"
+            found[key] = measure(runs, name, runs.of_handmade(key))
+    for key, search in SEARCHES.items():
+        found[key] = measure(runs, search.name, runs.finals(key))
+    return {key: one for key, one in found.items() if one is not None}
+
+
+def main() -> int:
+    """Run everything; the exit code is the number of commands that failed."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--runs_dir", type=Path, required=True, help="folder of run folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder for tables")
+    parser.add_argument(
+        "--only", nargs="*", choices=("handmade", *SEARCHES), default=["handmade", *SEARCHES]
+    )
+    parser.add_argument("--tables_only", action="store_true", help="start nothing")
+    settings = parser.parse_args()
+    logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("dnas").setLevel("WARNING")
+    runs = Runs(ROOT, settings.runs_dir.resolve())
+    failed = 0
+    if not settings.tables_only:
+        for name in settings.only:
+            failed += (runs.handmade() if name == "handmade" else runs.search(name)) != 0
+    found = collect(runs)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in PROTOCOLS}
+    tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas"))
+    tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
+    tables["times"] = times(runs)
+    for name, text in tables.items():
+        with replacing(settings.out / f"towers_{name}.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{name}\n\n{text}\n")
+    write_json(settings.out / "towers.json", [_plain(one) for one in found.values()])
+    return failed
+
+
+def _plain(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the values of single users, of which the means are there."""
+    return {
+        key: value for key, value in one.items() if not isinstance(value, (dict, np.ndarray))
+    } | {
+        "architecture": one["architecture"],
+        "costs": one["costs"],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The runs behind ``tower_real_data.py``: two-tower models by hand and by search, MovieLens 100K.
+
+Everything goes through the job queue, by the configs of ``configs/``, with flags replaced:
+
+- hand-crafted models: ``tower_baselines_ml100k``;
+- searches: the three stages of ``autotower_ml100k``, with a longer supernet and more candidates.
+  The best three of a search are trained, the best by validation is trained with five new seeds and
+  tested. Searches that differ in the algorithm or in the limits search the same supernet.
+
+A run that has ended is started again at no cost.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Table 3 of the paper: parameters and MACs / 2 of both towers together.
+LIMITS = {"l": (240_000, 150_000), "m": (480_000, 280_000), "h": (1_200_000, 800_000)}
+#: Steps of a supernet: 48 to an epoch.
+STEPS = 10_000
+SIZES = ("l", "m", "h")
+HANDMADE = ("googlednn", "senet", "bst", "mind")
+
+
+def limit(user: str | None = None, item: str | None = None, total: str | None = None) -> str:
+    """``--cost_limit`` for scenarios of Table 3, for both towers or each."""
+    words = []
+    for tower, size in (("", total), ("user_", user), ("item_", item)):
+        if size is not None:
+            params, flops = LIMITS[size]
+            words += [f"{tower}paper_params={params}", f"{tower}paper_flops={flops}"]
+    return ",".join(words)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search, the trainings of what it found, and the final ones.
+
+    Attributes:
+        name: In tables.
+        flags: Of ``train_dnas.py``, in the place of the config's.
+        supernet: The search whose supernet this one uses; None: it trains one.
+        config: Of its first stage.
+    """
+
+    name: str
+    flags: Mapping[str, str] = field(default_factory=dict)
+    supernet: str | None = None
+    config: str = "autotower_ml100k_search"
+
+
+def _genetic(name: str, cost_limit: str, supernet: str | None = "m", **flags: str) -> Search:
+    return Search(name, {"cost_limit": cost_limit, **flags}, supernet)
+
+
+_TRAINING = {"n_epochs": f"{STEPS / 48:.4f}"}
+#: What is compared, by short name.
+SEARCHES: dict[str, Search] = {
+    "m": _genetic("AutoTower-M", limit(total="m"), None, **_TRAINING),
+    "l": _genetic("AutoTower-L", limit(total="l")),
+    "h": _genetic("AutoTower-H", limit(total="h")),
+    "random": _genetic("random search, M", limit(total="m"), search_algorithm="random_search"),
+    "reinforce": _genetic("REINFORCE, M", limit(total="m"), search_algorithm="reinforce"),
+    "user_l_item_h": _genetic("user tower L, item tower H", limit(user="l", item="h")),
+    "user_h_item_l": _genetic("user tower H, item tower L", limit(user="h", item="l")),
+}
+
+
+class Runs:
+    """Starts runs and finds their results.
+
+    Args:
+        work: The working folder; configs name the data relative to it.
+        runs_dir: Folder of run folders.
+    """
+
+    def __init__(self, work: Path, runs_dir: Path) -> None:
+        self.work = work
+        self.runs_dir = runs_dir
+        self.narrowed = runs_dir / "configs"
+        self.narrowed.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, name: str) -> RunFolder:
+        """The run folder of a search, or of ``handmade``."""
+        return RunFolder(self.runs_dir / f"towers_{name}")
+
+    def handmade(self) -> int:
+        """Train all hand-crafted models; the exit code."""
+        config = ROOT / "configs" / "tower_baselines_ml100k"
+        words = config.read_text(encoding="utf-8").split("First: dnas ")[1].split(";")[0].split()
+        if not (self.work / words[-1]).exists() and (code := self._run("-m", "dnas.cli.main", *words)):
+            return code
+        experiment = self.folder("handmade").path.name
+        return self._run("tuning.py", config, experiment, "--runs_dir", self.runs_dir)
+
+    def search(self, short: str) -> int:
+        """Search, train what was found, and test the best; the exit code."""
+        search = SEARCHES[short]
+        flags = dict(search.flags)
+        if search.supernet is not None:
+            flags["supernet_weights"] = str(self.supernet(search.supernet))
+        stages = []
+        for stage in (
+            search.config,
+            "autotower_ml100k_sampled_search",
+            "autotower_ml100k_final_search",
+        ):
+            text = (ROOT / "configs" / stage).read_text(encoding="utf-8")
+            if stage == search.config:
+                text = with_flags(text, flags)
+            path = self.narrowed / f"{short}_{stage}"
+            path.write_text(text, encoding="utf-8")
+            stages.append(path)
+        experiment = self.folder(short).path.name
+        return self._run(
+            *("run_dnas_pipeline.py", *stages),
+            *("--experiment_id", experiment, "--runs_dir", self.runs_dir),
+        )
+
+    def supernet(self, short: str) -> Path:
+        """The weights that a search trained."""
+        (job,) = self.folder(short).jobs(SUPERNET)
+        return job.supernet_weights
+
+    def finals(self, short: str) -> list[JobFolder]:
+        """The final trainings of a search that succeeded."""
+        return _succeeded(self.folder(short).jobs(FINAL))
+
+    def trained(self, short: str) -> list[JobFolder]:
+        """The trainings that validation chose from."""
+        return _succeeded(self.folder(short).jobs(SAMPLED))
+
+    def of_handmade(self, model: str) -> list[JobFolder]:
+        """The trainings of ``googlednn_l`` and the like."""
+        jobs = _succeeded(self.folder("handmade").jobs(SAMPLED))
+        return [job for job in jobs if f"/{model}.json" in job.config.read_text(encoding="utf-8")]
+
+    def _run(self, *words: str | Path) -> int:
+        first = [str(ROOT / words[0])] if str(words[0]).endswith(".py") else [str(words[0])]
+        command = [sys.executable, *first, *map(str, words[1:])]
+        code = subprocess.run(command, cwd=self.work).returncode
+        sys.stdout.write(f"{' '.join(map(str, words))}: exit code {code}\n")
+        sys.stdout.flush()
+        return code
+
+
+def with_flags(config: str, flags: Mapping[str, str]) -> str:
+    """A tuning config with these flags in the place of its own."""
+    for name, value in flags.items():
+        config, found = re.subn(
+            rf'--{name}=("[^"]*"|\{{[^}}]*\}}|\S+)', f"--{name}={value}", config
+        )
+        if not found:
+            config = config.replace("\nGPU_IDS", f"\n--{name}={value}\nGPU_IDS", 1)
+    return config
+
+
+def _succeeded(jobs: Iterable[JobFolder]) -> list[JobFolder]:
+    return [job for job in jobs if job.result.exists() and '"succeeded"' in job.result.read_text()]

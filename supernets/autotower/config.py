@@ -1,0 +1,37 @@
+"""Settings of AutoTower's search space; every field is a flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dnas.errors import ConfigError
+from supernets.towers.config import TwoTowerConfig
+
+MLPForm = Literal["activated", "released"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoTowerConfig(TwoTowerConfig):
+    """Sizes of the towers, and where the paper and its program differ."""
+
+    user_blocks: int = 3
+    """Blocks of the user tower; the paper searches 3 to 7."""
+    item_blocks: int = 3
+    """Blocks of the item tower; may differ from the user tower's."""
+    block_dimension: int = 64
+    """Dimension of the output of every block, and so of the vectors of users and items."""
+    mlp_form: MLPForm = "activated"
+    """Hidden layers of MLP blocks: activated (a ReLU follows), or released (nothing follows, as in
+    AutoTower's released program, so that an MLP block is one linear function of limited rank)."""
+    output_relu: bool = True
+    """A ReLU follows the last block, as in the released program: cosines are then in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least_one("user_blocks", "item_blocks", "block_dimension")
+        if self.mlp_form not in get_args(MLPForm):
+            raise ConfigError(
+                f"--mlp_form must be one of {', '.join(get_args(MLPForm))}, but got "
+                f"{self.mlp_form!r}"
+            )

@@ -1,0 +1,103 @@
+"""One tower of the supernet: every operation of every block, and paths through them.
+
+Letters: R rows, B rows of a sample, K operations, D dimension of a block's output, W width of the
+tower's input.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from dnas.core.mixing import calculate_weighted_sum
+from dnas.models.towers.blocks import OPERATIONS, BlockTower, TowerBlock, is_possible
+from supernets.autotower.config import AutoTowerConfig
+
+
+def possible_operations(inputs: int) -> tuple[str | None, ...]:
+    """The operations of a block with n inputs, in the order of ``OPERATIONS``; None: not there."""
+    return tuple(name if is_possible(name, inputs) else None for name in OPERATIONS)
+
+
+class TowerPaths(nn.Module):
+    """All operations of a tower's blocks, each with weights and batch norm of its own.
+
+    Args:
+        width: W.
+        blocks: Number of blocks.
+        config: Their dimension and form.
+    """
+
+    def __init__(self, width: int, blocks: int, config: AutoTowerConfig) -> None:
+        super().__init__()
+        self.width = width
+        self.config = config
+        self.align = nn.Linear(width, config.block_dimension)
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    name: self._block(name, number, blocks)
+                    for name in possible_operations(number)
+                    if name is not None
+                }
+            )
+            for number in range(1, blocks + 1)
+        )
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Mix the outputs of each block's operations.
+
+        Args:
+            x: ``(R, W)``.
+            weights: ``(R, blocks, K)`` or ``(1, blocks, K)``.
+
+        Returns:
+            ``(R, D)``.
+        """
+        tensors = [self.align(x)]
+        for number, block in enumerate(self._operations()):
+            columns = [OPERATIONS.index(name) for name in block]
+            outputs = [operation(tensors) for operation in block.values()]
+            tensors.append(calculate_weighted_sum(weights[:, number, columns], outputs))
+        return tensors[-1]
+
+    def path(self, x: Tensor, operations: Sequence[str]) -> Tensor:
+        """``(R, W)`` to ``(R, D)`` by one operation for each block; nothing else is computed."""
+        tensors = [self.align(x)]
+        for block in self._chosen(operations):
+            tensors.append(block(tensors))
+        return tensors[-1]
+
+    def build(self, operations: Sequence[str], *, inherit_weights: bool) -> BlockTower:
+        """The plain tower of one path."""
+        if inherit_weights:
+            align, blocks = copy.deepcopy((self.align, self._chosen(operations)))
+            return BlockTower(align, blocks)
+        align = nn.Linear(self.width, self.config.block_dimension)
+        blocks = [
+            self._block(name, number, len(operations))
+            for number, name in enumerate(operations, start=1)
+        ]
+        return BlockTower(align, blocks)
+
+    def _operations(self) -> list[nn.ModuleDict]:
+        return cast(list[nn.ModuleDict], list(self.blocks))
+
+    def _chosen(self, operations: Sequence[str]) -> list[TowerBlock]:
+        pairs = zip(self._operations(), operations, strict=True)
+        return [cast(TowerBlock, block[name]) for block, name in pairs]
+
+    def _block(self, operation: str, number: int, blocks: int) -> TowerBlock:
+        """An operation of block ``number``, from 1, which has as many inputs."""
+        last = number == blocks
+        return TowerBlock(
+            operation,
+            number,
+            self.config.block_dimension,
+            norm=not last,
+            relu=self.config.output_relu or not last,
+            activated=self.config.mlp_form == "activated",
+        )

@@ -1,0 +1,161 @@
+"""AutoTower's search space as a supernet, sections 3.2 and 3.3 of the paper.
+
+A user's history is pooled in one of four ways. Fields and pooled history of the user, and fields of
+the item, are aligned to D numbers each, and go through a stack of blocks with shortcuts: block l
+reads the aligned input and the outputs of all blocks before it, and is one of 16 operations (11 in
+the first block, which has nothing to combine element by element). The last block's output, as a
+unit vector, is the user or the item.
+
+Letters: B rows of a sample, U users, N items, L positions, W width, D width of the vectors, K
+options.
+
+Under a soft sample the outputs of a block's operations are mixed. Each operation has a batch norm
+of its own, so that in training its statistics are those of all rows, whichever samples they have.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnas.core import Architecture, Choice, Option, Sample, SuperNet
+from dnas.core.cost_terms import OptionCosts
+from dnas.core.mixing import calculate_weighted_sum
+from dnas.data.retrieval import TowerSpec
+from dnas.models.towers import (
+    OPERATIONS,
+    POOLINGS,
+    ItemInputs,
+    TwoTower,
+    UserInputs,
+    beside,
+    make_pooling,
+)
+from supernets.autotower.config import AutoTowerConfig
+from supernets.autotower.costs import fixed_costs, option_costs
+from supernets.autotower.paths import TowerPaths, possible_operations
+from supernets.towers.rows import weights_of_items
+
+POOLING = "pooling/history"
+
+
+class AutoTowerSuperNet(SuperNet):
+    """All towers for data with these fields; outputs unit vectors, users first.
+
+    Args:
+        config: Sizes and form.
+        spec: Fields of the data.
+    """
+
+    def __init__(self, config: AutoTowerConfig, spec: TowerSpec) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+        self.pooling = Choice("pooling", {"history": POOLINGS}, column_title="pooling")
+        self.user = _choice("user", config.user_blocks)
+        self.item = _choice("item", config.item_blocks)
+        self.inputs = self._inputs(nn.ModuleDict({kind: self._pooling(kind) for kind in POOLINGS}))
+        self.users = TowerPaths(self.inputs.width, config.user_blocks, config)
+        self.items = TowerPaths(self.inputs.items.width, config.item_blocks, config)
+        self._option_costs = option_costs(config, self.inputs.items.history_width, spec.seq_len)
+
+    # ------------------------------------------------------------------ forward
+
+    def forward(
+        self,
+        user_fields: Tensor,
+        history: Tensor,
+        item_fields: Tensor,
+        item_bags: Tensor,
+        *,
+        sample: Sample,
+    ) -> Tensor:
+        """``(U, Fu)``, ``(U, L, Fh)``, ``(N, Fi)``, ``(N, G)`` to ``(U + N, D)``.
+
+        A hard sample's architecture computes what it selects and nothing else. Which sample an item
+        has where rows have samples of their own: see
+        :func:`supernets.towers.rows.weights_of_items`.
+        """
+        poolings = cast(nn.ModuleDict, self.inputs.pooling)
+        own = self.inputs.own(user_fields)
+        vectors, present = self.inputs.read(history)
+        items = self.inputs.items(item_fields, item_bags)
+        if sample.architecture is not None:
+            chosen = sample.architecture
+            pooled = poolings[str(chosen[POOLING])](vectors, present)
+            users = self.users.path(
+                beside(self.inputs.own(user_fields), pooled), self._path(chosen, 0)
+            )
+            return F.normalize(
+                torch.cat((users, self.items.path(items, self._path(chosen, 1)))), dim=-1
+            )
+        pooled = calculate_weighted_sum(
+            sample[self.pooling][:, 0], [pool(vectors, present) for pool in poolings.values()]
+        )
+        users = self.users(beside(own, pooled), sample[self.user])
+        items = self.items(items, weights_of_items(sample[self.item], len(items)))
+        return F.normalize(torch.cat((users, items)), dim=-1)
+
+    # ------------------------------------------------------------------ costs
+
+    def option_costs(self) -> OptionCosts:
+        """Of each pooling and each operation, see :mod:`supernets.autotower.costs`."""
+        return self._option_costs
+
+    def fixed_costs(self) -> Mapping[str, float]:
+        """The tables, and the layers that align the towers' inputs."""
+        tables = (*self.inputs.tables.parameters(), *self.inputs.items.parameters())
+        return fixed_costs(
+            sum(table.numel() for table in tables),
+            self.inputs.width,
+            self.inputs.items.width,
+            self.config.block_dimension,
+        )
+
+    # ------------------------------------------------------------------ build
+
+    def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> TwoTower:
+        """The plain model; with inherited weights its batch norms have the statistics too."""
+        architecture = self.validate(architecture)
+        kind = str(architecture[POOLING])
+        if inherit_weights:
+            inputs = copy.deepcopy(self.inputs)
+            inputs.pooling = cast(nn.ModuleDict, inputs.pooling)[kind]
+        else:
+            inputs = self._inputs(self._pooling(kind))
+        towers = (
+            tower.build(self._path(architecture, side), inherit_weights=inherit_weights)
+            for side, tower in enumerate((self.users, self.items))
+        )
+        return TwoTower(inputs, *towers)
+
+    # ------------------------------------------------------------------ private
+
+    def _path(self, architecture: Mapping[str, Option], side: int) -> list[str]:
+        """The operations of the user's (0) or the item's (1) tower."""
+        return [str(architecture[key]) for key in (self.user, self.item)[side].keys]
+
+    def _inputs(self, pooling: nn.Module) -> UserInputs:
+        dim, sparse = self.config.embedding_dimension, self.config.sparse_tables
+        padding = self.config.released_padding
+        items = ItemInputs(self.spec, dim, sparse=sparse, released_padding=padding)
+        return UserInputs(self.spec, dim, items, pooling, sparse=sparse)
+
+    def _pooling(self, kind: str) -> nn.Module:
+        width = self.config.embedding_dimension * len(self.spec.history_names)
+        return make_pooling(kind, width, self.spec.seq_len)
+
+
+def _choice(name: str, blocks: int) -> Choice:
+    return Choice(
+        name,
+        {f"block_{number}": possible_operations(number) for number in range(1, blocks + 1)},
+        columns=OPERATIONS,
+        row_title="block",
+        column_title="operation",
+    )

@@ -1,0 +1,48 @@
+"""Settings of the two-tower baselines; every field is a flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dnas.errors import ConfigError
+from dnas.training.sampled_softmax import SampledSoftmax
+from supernets.towers.config import TwoTowerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerBaselinesConfig(TwoTowerConfig):
+    """What is set of the hand-crafted models besides what all two-tower models have."""
+
+    output_dimension: int = 64
+    """Dimension of the vectors of users and items."""
+    senet_reduction: int = 3
+    """SENET: fields for each hidden unit of the excitation."""
+    bst_heads: int = 8
+    """BST: heads of the Transformer layer."""
+    bst_feed_forward: int = 0
+    """BST: hidden units of the Transformer layer; 0: four times the width of a position."""
+    bst_dropout: float = 0.2
+    """BST: dropout of the Transformer layer."""
+    mind_interests: int = 3
+    """MIND: vectors of a user."""
+    mind_iterations: int = 2
+    """MIND: iterations of the routing."""
+    attention_power: float = 20.0
+    """MIND: how much more, in training, the interest learns that fits the row's item best. 0: as
+    much as the others."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least_one(
+            "output_dimension", "senet_reduction", "bst_heads", "mind_interests", "mind_iterations"
+        )
+        if self.bst_feed_forward < 0:
+            raise ConfigError(
+                f"--bst_feed_forward must be 0 or more, but got {self.bst_feed_forward}"
+            )
+        if not 0 <= self.bst_dropout < 1:
+            raise ConfigError(f"--bst_dropout must be in [0, 1), but got {self.bst_dropout}")
+
+    def loss(self) -> SampledSoftmax:
+        """The loss of training with these settings."""
+        return replace(super().loss(), attention_power=self.attention_power)
