@@ -69,8 +69,21 @@ SEARCHES: dict[str, Search] = {
     "h": _genetic("AutoTower-H", limit(total="h")),
     "random": _genetic("random search, M", limit(total="m"), search_algorithm="random_search"),
     "reinforce": _genetic("REINFORCE, M", limit(total="m"), search_algorithm="reinforce"),
+    "dnas": Search("gradient search, M", config="autotower_ml100k_dnas_search"),
     "user_l_item_h": _genetic("user tower L, item tower H", limit(user="l", item="h")),
     "user_h_item_l": _genetic("user tower H, item tower L", limit(user="h", item="l")),
+}
+#: Figure 3: blocks of both towers, within L, each with a supernet as the config has it.
+SEARCHES |= {
+    f"blocks_{n}": _genetic(
+        f"{n} blocks", limit(total="l"), None, user_blocks=str(n), item_blocks=str(n)
+    )
+    for n in (3, 4, 5, 6, 7)
+}
+#: Figure 4: dimension of the tables, within M.
+SEARCHES |= {
+    f"dim_{n}": _genetic(f"dimension {n}", limit(total="m"), None, embedding_dimension=str(n))
+    for n in (8, 16, 32, 64)
 }
 
 
@@ -96,7 +109,9 @@ class Runs:
         """Train all hand-crafted models; the exit code."""
         config = ROOT / "configs" / "tower_baselines_ml100k"
         words = config.read_text(encoding="utf-8").split("First: dnas ")[1].split(";")[0].split()
-        if not (self.work / words[-1]).exists() and (code := self._run("-m", "dnas.cli.main", *words)):
+        if not (self.work / words[-1]).exists() and (
+            code := self._run("-m", "dnas.cli.main", *words)
+        ):
             return code
         experiment = self.folder("handmade").path.name
         return self._run("tuning.py", config, experiment, "--runs_dir", self.runs_dir)
@@ -116,6 +131,8 @@ class Runs:
             text = (ROOT / "configs" / stage).read_text(encoding="utf-8")
             if stage == search.config:
                 text = with_flags(text, flags)
+                if search.supernet is not None:  # nothing is trained
+                    text = text.replace("--save_supernet_weights\n", "")
             path = self.narrowed / f"{short}_{stage}"
             path.write_text(text, encoding="utf-8")
             stages.append(path)
