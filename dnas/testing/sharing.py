@@ -134,9 +134,13 @@ def check_path_step(
     net = make_supernet()
     prior, inputs = make_prior(net), inputs_of(make_batch)
     paths = _some(lambda generator: prior.path(prior.strategies[0], generator))
-    with torch.no_grad():
-        outputs = net(*inputs, sample=net.one_hot_sample(paths[0]))
-    batch = FixedBatch(inputs, torch.ones_like(outputs))
+
+    def batch(path: Architecture) -> FixedBatch:
+        with torch.no_grad():
+            outputs = net(*inputs, sample=net.one_hot_sample(path))
+        return FixedBatch(inputs, torch.ones_like(outputs))
+
+    batches = {path: batch(path) for path in paths}  # outputs may have another shape in each
 
     def begin() -> tuple[SuperNet, PathStep]:
         copy = make_supernet()
@@ -145,13 +149,22 @@ def check_path_step(
             copy, torch.optim.Adagrad, 0.1, {"eps": 1e-2}, 5.0, mse_loss, torch.device("cpu")
         )
 
+    def train(step: PathStep, number: int) -> Tensor:
+        seed_everything(
+            number
+        )  # dropout of a step is the same in every training, as after a resume
+        return step(batches[paths[number]], paths[number])
+
     still, step = begin()
     step.set_lr(0.0)
-    step(batch, paths[0])
-    assert _same(still, net), "path step: weights change at learning rate 0; see set_lr"
+    train(step, 0)
+    # Batch norms may note what they see.
+    assert all(map(torch.equal, still.parameters(), net.parameters())), (
+        "path step: weights change at learning rate 0; see set_lr"
+    )
     whole, step = begin()
-    for path in paths:
-        loss = step(batch, path)
+    for number in range(_DRAWS):
+        loss = train(step, number)
         assert loss.dim() == 0, f"path step: the loss has the shape {tuple(loss.shape)}"
         assert not loss.requires_grad, "path step: the loss must be detached"
     assert not _same(whole, net), "path step: nothing was trained"
@@ -160,13 +173,13 @@ def check_path_step(
     ):
         assert torch.equal(before, after), "path step: theta has changed; train weights alone"
     first, step = begin()
-    for path in paths[: _DRAWS // 2]:
-        step(batch, path)
+    for number in range(_DRAWS // 2):
+        train(step, number)
     second, resumed = begin()
     second.load_state_dict(first.state_dict())
     resumed.load_state_dict(_copied(step.state_dict()))
-    for path in paths[_DRAWS // 2 :]:
-        resumed(batch, path)
+    for number in range(_DRAWS // 2, _DRAWS):
+        train(resumed, number)
     assert _same(second, whole), (
         "path step: after load_state_dict it goes on to other weights; state_dict must hold all "
         "that the optimizer remembers"
