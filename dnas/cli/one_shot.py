@@ -26,6 +26,7 @@ from dnas.strategies.genetic import GeneticSearch, GeneticSettings
 from dnas.strategies.one_shot import OneShotTraining
 from dnas.strategies.proposals import Proposals
 from dnas.strategies.random_search import RandomSearch
+from dnas.strategies.reinforce import ReinforceSearch, ReinforceSettings
 from dnas.strategies.strategy import Strategy
 from dnas.training.judging import check_task
 from dnas.training.optim import OPTIMIZERS
@@ -42,6 +43,9 @@ _USED_BY = {
     "mutation_decay": (RegularizedEvolution.name,),
     "num_parents": (GeneticSearch.name,),
     "mutation_probability": (GeneticSearch.name,),
+    "policy_lr": (ReinforceSearch.name,),
+    "entropy_weight": (ReinforceSearch.name,),
+    "baseline_decay": (ReinforceSearch.name,),
 }
 #: Flags that say nothing but how a supernet is trained.
 _TRAINING = (
@@ -110,6 +114,12 @@ class OneShotFlags:
     """Best architectures so far that children are made of; genetic only."""
     mutation_probability: float = 0.1
     """With which each decision of a mutant is drawn anew; genetic only."""
+    policy_lr: float = 0.25
+    """Learning rate of the policy's logits; reinforce only."""
+    entropy_weight: float = 0.01
+    """Of the policy's entropy, which keeps it from deciding early; reinforce only."""
+    baseline_decay: float = 0.9
+    """Share that the moving mean of scores keeps in each iteration; reinforce only."""
     top_k: int = 15
     """Best architectures to give."""
     num_random_archs: int = 0
@@ -146,8 +156,8 @@ class OneShotFlags:
             )
         self.settings(RandomSearch.name)
 
-    def settings(self, algorithm: str) -> EvolutionSettings | GeneticSettings:
-        """The numbers of a genetic search, of an evolution, or of a random one: without samples.
+    def settings(self, algorithm: str) -> EvolutionSettings | GeneticSettings | ReinforceSettings:
+        """The numbers of an algorithm; random search has those of evolution, without samples.
 
         Raises:
             ConfigError: One is out of range.
@@ -159,6 +169,15 @@ class OneShotFlags:
                 iterations=self.n_iterations,
                 parents=self.num_parents,
                 mutation_probability=self.mutation_probability,
+            )
+        if algorithm == ReinforceSearch.name:
+            return ReinforceSettings(
+                population=self.population,
+                children=self.children,
+                iterations=self.n_iterations,
+                lr=self.policy_lr,
+                entropy_weight=self.entropy_weight,
+                baseline_decay=self.baseline_decay,
             )
         return EvolutionSettings(
             population=self.population,
@@ -213,6 +232,8 @@ def make_strategy(
     settings = flags.settings(algorithm)
     if isinstance(settings, GeneticSettings):
         return GeneticSearch(prior, super_net, settings, cost_limits=limits, seed=seed)
+    if isinstance(settings, ReinforceSettings):
+        return ReinforceSearch(super_net, settings, cost_limits=limits, seed=seed)
     if algorithm == RegularizedEvolution.name:
         return RegularizedEvolution(prior, super_net, settings, cost_limits=limits, seed=seed)
     return RandomSearch(

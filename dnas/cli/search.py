@@ -186,7 +186,7 @@ class SearchFlags:
 class AlgorithmFlags:
     """How to search; decides which other flags there are."""
 
-    search_algorithm: Literal["dnas", "evolution", "genetic", "random_search"] = "dnas"
+    search_algorithm: Literal["dnas", "evolution", "genetic", "reinforce", "random_search"] = "dnas"
     """dnas: by gradients; the others: among the paths of a one-shot supernet."""
 
 

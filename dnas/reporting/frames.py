@@ -43,9 +43,9 @@ def results_frame(run: RunFolder) -> pd.DataFrame:
     Columns, in this order:
 
     - ``job``, ``stage`` (``sampled`` or ``final``), ``architecture_id``, ``canonical_id``,
-      ``origin`` (``draw``, ``most_likely``, ``evolution``, ``random_search``; ``random`` and
-      ``given`` ones are for comparison), ``search_space``, ``supernet_job``, ``theta_step``,
-      ``theta_epochs``, ``log_probability`` (nats, of the architecture under theta),
+      ``origin`` (``draw``, ``most_likely``, or an algorithm's name such as ``evolution``;
+      ``random`` and ``given`` ones are for comparison), ``search_space``, ``supernet_job``,
+      ``theta_step``, ``theta_epochs``, ``log_probability`` (nats, of the architecture under theta),
       ``search_score`` (with shared weights, lower is better), ``search_iteration``;
     - ``search.<flag>``: what the braces of the supernet job chose;
     - ``setting.<flag>``: what the braces of this job chose, and the resolved ones among

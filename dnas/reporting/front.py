@@ -23,6 +23,8 @@ _STYLES: dict[str, tuple[str, str, str, float]] = {
     "draw": ("drawn from θ", "o", COLORS[0], 36),
     "most_likely": ("most likely under θ", "*", COLORS[1], 120),
     "evolution": ("evolution", "D", COLORS[3], 40),
+    "genetic": ("genetic", "d", COLORS[3], 40),
+    "reinforce": ("REINFORCE", "p", COLORS[3], 46),
     "random_search": ("random search", "v", COLORS[4], 46),
     "smallest": ("smallest", "<", COLORS[5], 60),
     "largest": ("largest", ">", COLORS[5], 60),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,27 +110,27 @@ class CandidateSearch:
         if self.log.candidates:
             logger.info("%d candidates are evaluated already", len(self.log.candidates))
         started = time.monotonic()
-        told = 0
+        told: set[str] = set()
         with self.files.progress(strategy.name, strategy.evaluations, 0) as progress:
             while architectures := strategy.ask():
                 iteration = strategy.iteration
-                candidates = self._evaluated(architectures, progress)
+                candidates = self._evaluated(architectures, told, progress)
                 strategy.tell(architectures, [candidate.score for candidate in candidates])
-                told += len(architectures)
-                self._report(iteration, candidates, told, started, progress)
-        if told < strategy.evaluations:
+                told.update(candidate.canonical_id for candidate in candidates)
+                self._report(iteration, candidates, len(told), started, progress)
+        if len(told) < strategy.evaluations:
             logger.warning(
                 "%s ended after %d of %d candidates: nothing new was found",
                 strategy.name,
-                told,
+                len(told),
                 strategy.evaluations,
             )
         best = self.log.best(self.top_k)
         if not best:
             raise DivergenceError(
-                f"none of {told} candidates has a finite {self.task.selection}: the supernet has "
-                "diverged; lower the learning rate of its training",
-                step=self.first_step + told,
+                f"none of {len(told)} candidates has a finite {self.task.selection}: the supernet "
+                "has diverged; lower the learning rate of its training",
+                step=self.first_step + len(told),
                 last_good={},
             )
         return [
@@ -139,16 +139,19 @@ class CandidateSearch:
         ]
 
     def _evaluated(
-        self, architectures: Sequence[Architecture], progress: Progress
+        self, architectures: Sequence[Architecture], told: Collection[str], progress: Progress
     ) -> list[Candidate]:
-        """Each architecture as a candidate, from the log or newly evaluated."""
+        """Each architecture as a candidate, from the log or newly evaluated.
+
+        ``told`` are canonical ids of earlier iterations; a strategy may ask for these again.
+        """
         known = self.log.candidates
         ids = [self.super_net.canonical(found).id for found in architectures]
         new: dict[str, Architecture] = {}
         for canonical, found in zip(ids, architectures, strict=True):
             if canonical not in known:
                 new.setdefault(canonical, found)
-        progress.done += len(architectures) - len(new)
+        progress.done += len({*ids}.difference(told, new))
         for (canonical, found), metrics in zip(
             new.items(), self.evaluate(list(new.values())), strict=True
         ):

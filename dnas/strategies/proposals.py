@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn
 
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
@@ -91,22 +92,46 @@ class Proposals:
                 if known_draws == self.max_known:
                     return None
                 continue
-            costs = self._limited_costs(architecture)
-            if all(costs[name] <= limit for name, limit in self.cost_limits.items()):
+            if self._is_cheap(architecture, cheapest):
                 known.add(canonical)
                 return architecture
-            for name, cost in costs.items():
-                cheapest[name] = min(cost, cheapest.get(name, cost))
         if not known:
-            limits = ", ".join(
-                f"{name} <= {limit:g} (the least drawn was {cheapest[name]:g})"
-                for name, limit in self.cost_limits.items()
-            )
-            raise ConfigError(
-                f"--cost_limit: none of {self.max_tries} architectures drawn has {limits}; raise "
-                "the limit"
-            )
+            self._refuse(cheapest)
         return None
+
+    def cheap(self, draw: Callable[[], Architecture]) -> Architecture | None:
+        """An architecture within the limits, known or new; None where none is found any more.
+
+        Raises:
+            ConfigError: As :meth:`take`.
+        """
+        cheapest: dict[str, float] = {}
+        for _ in range(self.max_tries):
+            architecture = draw()
+            if self._is_cheap(architecture, cheapest):
+                return architecture
+        if not self.seen:
+            self._refuse(cheapest)
+        return None
+
+    def _is_cheap(self, architecture: Architecture, cheapest: dict[str, float]) -> bool:
+        """Whether it is within the limits; notes in ``cheapest`` what the others cost at least."""
+        costs = self._limited_costs(architecture)
+        if all(costs[name] <= limit for name, limit in self.cost_limits.items()):
+            return True
+        for name, cost in costs.items():
+            cheapest[name] = min(cost, cheapest.get(name, cost))
+        return False
+
+    def _refuse(self, cheapest: Mapping[str, float]) -> NoReturn:
+        limits = ", ".join(
+            f"{name} <= {limit:g} (the least drawn was {cheapest[name]:g})"
+            for name, limit in self.cost_limits.items()
+        )
+        raise ConfigError(
+            f"--cost_limit: none of {self.max_tries} architectures drawn has {limits}; raise "
+            "the limit"
+        )
 
     def _limited_costs(self, architecture: Architecture) -> dict[str, float]:
         if not self.cost_limits:

@@ -25,6 +25,9 @@ class Strategy(Protocol):
     def ask(self) -> list[Architecture]:
         """The architectures to evaluate next, the same until they are told; none at the end.
 
+        What was asked for before, or is there twice, is not evaluated again, and does not count as
+        an evaluation.
+
         Raises:
             ConfigError: There are none within the cost limits.
         """

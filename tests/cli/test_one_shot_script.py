@@ -123,6 +123,18 @@ def test_a_genetic_search_has_the_same_budget_and_flags_of_its_own(evolved, capl
     assert "--search_algorithm=genetic: not used: --sample_size=3" in caplog.text
 
 
+def test_a_search_by_reinforce(evolved):
+    weights = evolved.folder / "e" / "supernet.safetensors"
+    more = (f"--supernet_weights={weights}", "--policy_lr=0.1", "--entropy_weight=0.5")
+    assert search.main(flags(evolved, *more, name="p", algorithm="reinforce")) == 0
+    result = evolved.result("p")
+    assert (result["search_algorithm"], result["evaluations"]) == ("reinforce", COUNT)
+    found = lines(evolved.folder / "p")
+    assert (found[0]["fingerprint"]["lr"], found[0]["fingerprint"]["entropy_weight"]) == (0.1, 0.5)
+    first = evolved.folder / "p" / result["architectures"][0]
+    assert ArchitectureRecord.load(first).provenance["kind"] == "reinforce"
+
+
 def test_architecture_files_are_scored_as_in_the_search(evolved):
     folder = evolved.folder / "e"
     records = [ArchitectureRecord.load(path) for path in sorted(folder.glob("architectures/*"))]

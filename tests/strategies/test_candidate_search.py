@@ -15,6 +15,7 @@ from dnas.strategies.candidate_log import CandidateLog
 from dnas.strategies.candidate_search import CandidateSearch
 from dnas.strategies.evaluation_pool import InProcess, evaluations
 from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
+from dnas.strategies.reinforce import ReinforceSearch, ReinforceSettings
 from dnas.training.task import CLICKS
 from tests.one_shot_toys import (
     Faulty,
@@ -180,7 +181,7 @@ def test_logs_of_other_searches_are_refused(tmp_path):
         search(tmp_path)
 
 
-def test_equal_networks_are_evaluated_once():
+def test_equal_networks_are_evaluated_once(tmp_path, caplog):
     class Ordered(Scales):
         def canonical(self, architecture):
             ordered = sorted(map(int, architecture.values()))
@@ -204,9 +205,45 @@ def test_equal_networks_are_evaluated_once():
 
     planted = Planted()
     net = Ordered(decisions=2)
-    run = CandidateSearch(Stubborn(), InProcess(planted, never), super_net=net, task=CLICKS)
+    run = CandidateSearch(
+        Stubborn(),
+        InProcess(planted, never),
+        super_net=net,
+        task=CLICKS,
+        folder=JobFolder(tmp_path),
+    )
     assert len(run.run()) == 1
     assert len(planted.asked) == 1
+    assert [line["evaluations"] for line in iterations(tmp_path)] == [1, 1]
+    assert "stubborn ended after 1 of 4 candidates" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 7, 25])
+def test_a_killed_search_by_reinforce_goes_on_to_the_same_end(tmp_path, count):
+    """Though it asks for networks again that it knows."""
+
+    def begin(name, evaluate):
+        net = Scales(decisions=4)
+        settings = ReinforceSettings(population=8, children=6, iterations=6, lr=1.0)
+        return CandidateSearch(
+            ReinforceSearch(net, settings),
+            InProcess(evaluate, never),
+            super_net=net,
+            task=CLICKS,
+            folder=JobFolder(tmp_path / name),
+        )
+
+    expected = begin("a", Planted()).run()
+    with pytest.raises(Broken):
+        begin("b", breaks_after(count)).run()
+    assert begin("b", Planted()).run() == expected
+    assert candidates(tmp_path / "a") == candidates(tmp_path / "b")
+    assert iterations(tmp_path / "a") == iterations(tmp_path / "b")
+    lines = iterations(tmp_path / "a")
+    assert len(candidates(tmp_path / "a").splitlines()) == 1 + lines[-1]["evaluations"]
+    assert len(lines) > 7  # with less than six new ones in some of them
+    progress = json.loads((tmp_path / "a" / "progress.json").read_text())
+    assert progress["step"] == lines[-1]["evaluations"]
 
 
 def test_a_log_without_a_file():

@@ -1,0 +1,203 @@
+"""REINFORCE [Williams1992]_: a policy that learns which options are good.
+
+Every iteration draws architectures from the policy and moves it along
+``mean_n A_n d log pi(a_n) + entropy_weight dH``, where the advantage A of an architecture is how
+much lower its score is than a moving mean of scores, the baseline, in moving standard deviations,
+so that learning rates mean the same for all metrics.
+
+ENAS [Pham2018enas]_ has the same estimator for an LSTM that makes one decision after the other, and
+trains it and the supernet in turns. This is the variant without an LSTM, as in [Bender2020tunas]_:
+decisions are independent given the policy, which works in any space, and the supernet is trained
+already.
+
+What is above a cost limit is drawn again, so that the policy is conditioned on the limits. With the
+baseline at the mean score of what it draws, the estimate is the gradient of that conditional mean:
+``Cov(A, d log pi)`` has no part in which the probability of the limits shows.
+
+A network that is drawn again counts, but is not evaluated again: the budget is of evaluations.
+
+.. [Williams1992] R. J. Williams. Simple Statistical Gradient-Following Algorithms for Connectionist
+    Reinforcement Learning. Machine Learning 8, 1992.
+.. [Pham2018enas] H. Pham et al. Efficient Neural Architecture Search via Parameter Sharing.
+    ICML 2018, arXiv:1802.03268.
+.. [Bender2020tunas] G. Bender et al. Can Weight Sharing Outperform Random Architecture Search? An
+    Investigation With TuNAS. CVPR 2020, arXiv:2008.06120.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from dnas.core import Architecture, SuperNet
+from dnas.errors import ConfigError
+from dnas.strategies.policy import Policy
+from dnas.strategies.proposals import Proposals
+from dnas.training.seeding import make_generator
+
+_CPU = torch.device("cpu")
+#: Iterations without anything new, after which the policy is held to have decided.
+PATIENCE = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings:
+    """Numbers of a search by REINFORCE.
+
+    Attributes:
+        population: Architectures of the first iteration, from the uniform policy.
+        children: Architectures of each iteration after it.
+        iterations: After the first, if all draws are new. There are more where some are not.
+        lr: Learning rate of the policy's logits.
+        entropy_weight: Of the sum of all decisions' entropies.
+        baseline_decay: Share that the moving mean and variance of scores keep in each iteration.
+    """
+
+    population: int = 64
+    children: int = 16
+    iterations: int = 100
+    lr: float = 0.25
+    entropy_weight: float = 0.01
+    baseline_decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, flag, least in (
+            ("population", "population", 1),
+            ("children", "children", 1),
+            ("iterations", "n_iterations", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"--{flag} must be at least {least}, but got {getattr(self, name)}"
+                )
+        if not self.lr > 0:
+            raise ConfigError(f"--policy_lr must be positive, but got {self.lr}")
+        if not self.entropy_weight >= 0:
+            raise ConfigError(f"--entropy_weight must not be negative: {self.entropy_weight}")
+        if not 0 <= self.baseline_decay < 1:
+            raise ConfigError(f"--baseline_decay must be in [0, 1), but got {self.baseline_decay}")
+
+    @property
+    def evaluations(self) -> int:
+        """Architectures that are evaluated in all."""
+        return self.population + self.children * self.iterations
+
+
+class ReinforceSearch:
+    """A Strategy, see :mod:`dnas.strategies.strategy`.
+
+    Args:
+        super_net: Its decisions are the policy's; knows canonical forms and costs.
+        settings: Its numbers.
+        cost_limits: Cost name -> the most that an architecture may cost.
+        seed: Of all draws.
+    """
+
+    name = "reinforce"
+
+    def __init__(
+        self,
+        super_net: SuperNet,
+        settings: ReinforceSettings | None = None,
+        *,
+        cost_limits: Mapping[str, float] | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.super_net = super_net
+        self.settings = settings or ReinforceSettings()
+        self.seed = seed
+        self.proposals = Proposals(super_net, cost_limits)
+        self.policy = Policy(super_net)
+        self.evaluations = self.settings.evaluations
+        self.iteration = 0
+        #: Iterations in a row without anything new.
+        self.still = 0
+        #: Moving mean and variance of scores; None before the first finite one.
+        self.baseline: float | None = None
+        self.variance = 0.0
+        #: The largest finite score so far: what a failure counts as.
+        self.worst = -math.inf
+
+    def ask(self) -> list[Architecture]:
+        """Draws from the policy, with as many new networks as are still to be evaluated at most."""
+        left = self.evaluations - len(self.proposals.seen)
+        if left <= 0 or self.still >= PATIENCE:
+            return []
+        generator = make_generator(_CPU, self.seed, self.name, self.iteration)
+        new: set[str] = set()
+        drawn: list[Architecture] = []
+        for _ in range(self.settings.children if self.iteration else self.settings.population):
+            architecture = self.proposals.cheap(lambda: self.policy.draw(generator))
+            if architecture is None:
+                break
+            drawn.append(architecture)
+            new.add(self.super_net.canonical(architecture).id)
+            if len(new - self.proposals.seen) == left:
+                break
+        return drawn
+
+    def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
+        """The policy learns from all draws, also from those that were known."""
+        known = len(self.proposals.seen)
+        self.proposals.note(architectures)
+        self.still = 0 if len(self.proposals.seen) > known else self.still + 1
+        self.iteration += 1
+        finite = [float(score) for score in scores if score < math.inf]
+        self.worst = max([self.worst, *finite])
+        if self.worst == -math.inf:
+            return
+        told = torch.tensor(scores, dtype=torch.float64).clamp(max=self.worst)
+        baseline = self._follow(told)
+        if self.variance > 0:
+            advantages = (baseline - told) / math.sqrt(self.variance)
+            self.policy.ascend(
+                architectures,
+                advantages,
+                lr=self.settings.lr,
+                entropy_weight=self.settings.entropy_weight,
+            )
+
+    def _follow(self, told: torch.Tensor) -> float:
+        """Move the baseline, and the variance around it; gives the baseline."""
+        baseline = float(told.mean())
+        decay = 0.0
+        if self.baseline is not None:
+            decay = self.settings.baseline_decay
+            baseline = decay * self.baseline + (1 - decay) * baseline
+        spread = float((told - baseline).square().mean())
+        self.variance = decay * self.variance + (1 - decay) * spread
+        self.baseline = baseline
+        return baseline
+
+    def describe(self) -> dict[str, Any]:
+        """Name, numbers, limits and seed."""
+        return {
+            "name": self.name,
+            **asdict(self.settings),
+            "cost_limits": self.proposals.cost_limits,
+            "seed": self.seed,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Policy, moments of the scores, iteration, and what was evaluated."""
+        return {
+            "iteration": self.iteration,
+            "still": self.still,
+            "policy": self.policy.state_dict(),
+            "baseline": self.baseline,
+            "variance": self.variance,
+            "worst": self.worst,
+            "seen": sorted(self.proposals.seen),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.iteration, self.still = state["iteration"], state["still"]
+        self.policy.load_state_dict(state["policy"])
+        self.baseline, self.variance = state["baseline"], state["variance"]
+        self.worst = state["worst"]
+        self.proposals.seen = set(state["seen"])
