@@ -13,6 +13,7 @@ import supernets  # noqa: F401  (registers the search spaces)
 from dnas.cli import architectures, rank, search
 from dnas.jobs import expand, load_config
 from supernets.baselines import MODELS
+from supernets.towers.baseline_models import KINDS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCHES = sorted(CONFIGS.glob("*_dnas_search"))
@@ -20,6 +21,7 @@ SAMPLED = sorted(CONFIGS.glob("*_sampled_search"))
 FINAL = sorted(CONFIGS.glob("*_final_search"))
 STUDIES = sorted(path.name.removesuffix("_supernets") for path in CONFIGS.glob("*_supernets"))
 BASELINES = sorted(CONFIGS.glob("*_baselines"))
+OTHERS = sorted(p for name in ("nasrec_*", "*tower*") for p in CONFIGS.glob(name))
 #: Data sets of ``benchmarks/nasrec_real_data.py``.
 NASREC_DATA = ("kdd2012", "adult", "criteo_day0")
 
@@ -32,7 +34,9 @@ def test_search_configs_have_valid_flags(path, capsys):
         assert search.main([*words, "--print_config"]) == 0
         values = json.loads(capsys.readouterr().out)
         named = path.name.removesuffix("_dnas_search")
-        expected = next((s for s in ("emb_card", "emb_dim", "joint") if s in named), None)
+        expected = next(
+            (s for s in ("emb_card", "emb_dim", "joint", "autotower") if s in named), None
+        )
         expected = expected or ("top_bottom_mlps" if named.endswith("mlp") else "emb_card")
         assert values["search_space"] == expected
 
@@ -47,7 +51,7 @@ def test_every_search_config_has_a_second_stage(path):
 
 @pytest.mark.parametrize(
     "path",
-    [*SEARCHES, *SAMPLED, *FINAL, *BASELINES, *sorted(CONFIGS.glob("nasrec_*"))],
+    [*SEARCHES, *SAMPLED, *FINAL, *BASELINES, *OTHERS],
     ids=lambda path: path.name,
 )
 def test_configs_say_first_what_they_are(path):
@@ -165,3 +169,66 @@ def test_studies_compare_the_papers_strategies_in_both_settings(study, monkeypat
     assert "drawn: 2 jobs" in out
     assert "200 subnets (100 for each of 2 settings of the space), 400 trainings" in out
     assert "6 supernets, 6 scorings" in out
+
+
+def _printed(main, words, capsys):
+    """The resolved flags of a script."""
+    assert main([*words, "--print_config"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["autotower_ml100k_search", "autotower_paper_ml100k_search"])
+def test_autotower_searches_have_valid_flags(name, capsys):
+    jobs = expand(load_config(CONFIGS / name))
+    found = [_printed(search.main, job.argv[2:], capsys) for job in jobs]
+    for values in found:
+        assert (values["search_space"], values["search_algorithm"]) == ("autotower", "genetic")
+        assert (values["top_k"], values["num_parents"], values["mutation_probability"]) == (
+            3,
+            10,
+            0.1,
+        )
+    if name == "autotower_paper_ml100k_search":
+        steps = 50_000 // 1024  # of an epoch, whose last rows are left out
+        assert [round(float(v["n_epochs"]) * steps) for v in found] == [50_000] * 3
+        assert {(v["population"], v["children"], v["n_iterations"]) for v in found} == {
+            (50, 50, 50)
+        }
+        assert [v["cost_limit"] for v in found] == [
+            ["paper_params=240000.0", "paper_flops=150000.0"],
+            ["paper_params=480000.0", "paper_flops=280000.0"],
+            ["paper_params=1200000.0", "paper_flops=800000.0"],
+        ]
+
+
+@pytest.mark.parametrize("name", ["tower_baselines_ml100k", "autotower_ml100k_random_grid"])
+def test_towers_to_compare_with_are_what_the_command_writes(name, capsys):
+    config = CONFIGS / name
+    command = config.read_text(encoding="utf-8").splitlines()[0].split("First: ")[1].split(";")[0]
+    program, verb, *words = shlex.split(command)
+    assert (program, verb) == ("dnas", "architectures")
+    values = _printed(architectures.main, words, capsys)
+    if name == "tower_baselines_ml100k":
+        assert values["each"] == ["model/kind"]
+        names = set(KINDS)
+    else:
+        names = {f"{number:04d}" for number in range(values["random"])}
+    files = {
+        word.split("=")[1]
+        for job in expand(load_config(config))
+        for word in job.argv
+        if word.startswith("--sampled_arch")
+    }
+    assert files == {f"{values['out']}/{stem}.json" for stem in names}
+
+
+def test_towers_by_hand_and_by_search_are_trained_alike():
+    def settings(name):
+        return {
+            frozenset(w for w in job.argv[2:] if not w.startswith("--sampled_arch"))
+            for job in expand(load_config(CONFIGS / name))
+        }
+
+    final = settings("autotower_ml100k_final_search")
+    assert settings("tower_baselines_ml100k") == final
+    assert len(final) == 5
