@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from dnas.core.mixing import calculate_weighted_sum
@@ -20,6 +21,17 @@ from supernets.autotower.config import AutoTowerConfig
 def possible_operations(inputs: int) -> tuple[str | None, ...]:
     """The operations of a block with n inputs, in the order of ``OPERATIONS``; None: not there."""
     return tuple(name if is_possible(name, inputs) else None for name in OPERATIONS)
+
+
+def _columns_of(weights: Tensor, operations: Sequence[str]) -> Tensor:
+    """The columns of these operations, in the order of ``OPERATIONS``, of ``(B, K)``.
+
+    Without an index list, which would be copied to the device at every step.
+    """
+    if len(operations) == len(OPERATIONS):
+        return weights
+    each = weights.unbind(dim=1)
+    return torch.stack([each[OPERATIONS.index(name)] for name in operations], dim=1)
 
 
 class TowerPaths(nn.Module):
@@ -59,9 +71,9 @@ class TowerPaths(nn.Module):
         """
         tensors = [self.align(x)]
         for number, block in enumerate(self._operations()):
-            columns = [OPERATIONS.index(name) for name in block]
             outputs = [operation(tensors) for operation in block.values()]
-            tensors.append(calculate_weighted_sum(weights[:, number, columns], outputs))
+            there = _columns_of(weights[:, number], list(block))
+            tensors.append(calculate_weighted_sum(there, outputs))
         return tensors[-1]
 
     def path(self, x: Tensor, operations: Sequence[str]) -> Tensor:

@@ -6,8 +6,14 @@ Letters: B rows, U users, N items, D width of the vectors, K vectors of a user, 
 
 The supernet's vectors are the weighted sums of all models' unit vectors, made unit vectors again.
 Where models differ in their outputs, the smaller ones are written as the larger ones without a
-change of any score: a user's only vector K times, and narrow vectors with zeros behind. So outputs
-are as large as those of the largest model that has a weight. The models share the tables.
+change of any score: a user's only vector K times, and narrow vectors with zeros behind. The models
+share the tables.
+
+A hard sample's architecture is one model, and nothing else is computed. Of other samples, models
+without a weight in any row are left out on the CPU, and outputs are as large as those of the
+largest of the others: one-hot weights give what the built model gives. Elsewhere every model is
+computed, and outputs are as large as those of the largest of all: to look at the weights would stop
+the device at each step, and cannot be recorded as a CUDA graph. Scores are the same.
 """
 
 from __future__ import annotations
@@ -89,7 +95,8 @@ class TowerBaselinesSuperNet(SuperNet):
             return join(*outputs(_decided(sample.architecture)))
         weights = sample[self.model][:, 0]  # (B, M)
         columns = _with_a_weight(weights)
-        weights = weights[:, columns]
+        if len(columns) < len(KINDS):
+            weights = weights[:, columns]
         of_items = weights_of_items(weights, len(items))
         users_of, items_of = zip(*(outputs(KINDS[column]) for column in columns), strict=True)
         mixed_users = calculate_weighted_sum(weights, _alike(users_of))
@@ -153,8 +160,9 @@ _COSTS = (
 
 
 def _with_a_weight(weights: Tensor) -> list[int]:
-    """Columns of ``(B, M)`` that are not 0 in all rows; all, where the weights are to learn."""
-    if weights.requires_grad:
+    """Columns of ``(B, M)`` that are not 0 in all rows; all, where the weights are to learn, or
+    where the host would have to wait for a device."""
+    if weights.requires_grad or weights.device.type != "cpu":
         return list(range(weights.shape[1]))
     return (weights != 0).any(0).nonzero()[:, 0].tolist()
 

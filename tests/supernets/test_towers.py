@@ -13,6 +13,7 @@ from dnas.spaces import find_space, load_architecture, make_record
 from dnas.training.retrieval import RETRIEVAL
 from supernets import TOWER_BASELINES, TowerBaselinesConfig
 from supernets.towers.baseline_models import MODELS
+from tests.host_waits import host_waits
 from tests.tower_cases import MOVIELENS, SPEC, inputs
 
 SMALL = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
@@ -138,6 +139,39 @@ def test_outputs_are_those_of_the_largest_model_with_a_weight():
     for place in range(3):
         torch.testing.assert_close(mixed[:, place], single)
     assert of(("bst_l", 0.5), ("senet_h", 0.5)).shape == (10, 4)
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_step_does_not_wait_for_the_device(learns, draws):
+    """Nor does its shape depend on which weights are 0. Meta tensors are on a device without
+    values."""
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(batch_norm=True), SPEC).to("meta")
+    batch = [part.to("meta") for part in inputs(5)]
+    net.model.theta.requires_grad_(learns)
+    weights = net.model.theta.softmax(1).expand(draws, 1, 12)
+    outputs = []
+
+    def step():
+        outputs.append(net(*batch, sample=Sample({"model": weights})))
+        outputs[0].sum().backward()
+
+    assert host_waits(step) == set()
+    assert outputs[0].shape == (10, 3, 64)
+    on_cpu = TOWER_BASELINES.make_supernet(SMALL, SPEC)
+    shared = Sample({"model": torch.full((1, 1, 12), 1 / 12)})
+    assert "nonzero.default" in host_waits(lambda: on_cpu(*inputs(5), sample=shared))
+
+
+def test_all_models_score_as_those_with_a_weight():
+    """With a gradient all are computed: the only vector of a user stands three times."""
+    net = TOWER_BASELINES.make_supernet(SMALL, SPEC).eval()
+    batch = inputs(5)
+    sample = net.one_hot_sample({"model/kind": "googlednn_l"})
+    alone = net(*batch, sample=sample)
+    mixed = net(*batch, sample=Sample({"model": sample["model"].requires_grad_()}))
+    assert (alone.shape, mixed.shape) == ((10, 4), (10, 3, 4))
+    torch.testing.assert_close(mixed, alone.unsqueeze(1).expand(-1, 3, -1))
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -16,6 +16,7 @@ from dnas.spaces import find_space, load_architecture, make_record
 from supernets import AUTOTOWER, AutoTowerConfig
 from supernets.autotower import PUBLISHED
 from supernets.autotower.published import make_architecture
+from tests.host_waits import host_waits
 from tests.tower_cases import SPEC, inputs
 
 SMALL = AutoTowerConfig(embedding_dimension=3, block_dimension=4, user_blocks=2, item_blocks=2)
@@ -72,6 +73,25 @@ def test_a_path_computes_what_it_selects_and_nothing_else():
     shared = ("inputs.tables", "inputs.items", "users.align", "items.align")
     assert all(name.startswith((*used, *shared)) for name in trained)
     assert all(any(name.startswith(part) for name in trained) for part in used)
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+def test_a_step_does_not_wait_for_the_device(draws):
+    net, batch = net_of(), inputs(5)
+    assert host_waits(lambda: batch[0][:, [0, 1]]) == {"index.Tensor"}  # what is looked for
+    for sample in (net.soft_sample(1.0, draws), net.one_hot_sample(ONE)):
+        assert host_waits(lambda s=sample: net(*batch, sample=s).sum().backward()) == set()
+
+
+def test_operations_are_weighted_by_their_own_weights():
+    """Also in the first block, which lacks some: one-hot weights without an architecture."""
+    net, batch = net_of().eval(), inputs(5)
+    for first in ("mlp_16", "mlp_1024", "sa_1", "sa_4"):
+        path = make_architecture("sum", f"{first} sa_4", f"{first} ew_product")
+        sample = net.one_hot_sample(path)
+        torch.testing.assert_close(
+            net(*batch, sample=type(sample)(sample.weights)), net(*batch, sample=sample)
+        )
 
 
 def test_only_batch_norms_of_the_path_are_changed_by_a_step():
