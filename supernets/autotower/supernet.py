@@ -88,12 +88,9 @@ class AutoTowerSuperNet(SuperNet):
         if sample.architecture is not None:
             chosen = sample.architecture
             pooled = poolings[str(chosen[POOLING])](vectors, present)
-            users = self.users.path(
-                beside(self.inputs.own(user_fields), pooled), self._path(chosen, 0)
-            )
-            return F.normalize(
-                torch.cat((users, self.items.path(items, self._path(chosen, 1)))), dim=-1
-            )
+            users = self.users.path(beside(own, pooled), self._path(chosen, 0))
+            items = self.items.path(items, self._path(chosen, 1))
+            return F.normalize(torch.cat((users, items)), dim=-1)
         pooled = calculate_weighted_sum(
             sample[self.pooling][:, 0], [pool(vectors, present) for pool in poolings.values()]
         )

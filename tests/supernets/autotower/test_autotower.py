@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -73,6 +74,25 @@ def test_a_path_computes_what_it_selects_and_nothing_else():
     shared = ("inputs.tables", "inputs.items", "users.align", "items.align")
     assert all(name.startswith((*used, *shared)) for name in trained)
     assert all(any(name.startswith(part) for name in trained) for part in used)
+
+
+def test_every_table_of_fields_is_read_once():
+    net, batch = net_of(), inputs(5)
+    calls = Counter()
+    for name, part in net.inputs.named_modules():
+        if isinstance(part, nn.Embedding):
+            part.register_forward_hook(lambda part, args, out, name=name: calls.update([name]))
+    for sample in (net.one_hot_sample(ONE), net.soft_sample(1.0, 5)):
+        calls.clear()
+        net(*batch, sample=sample)
+        # The history reads the tables of the movie and of the bag once more.
+        assert calls == {
+            "tables.0": 1,
+            "tables.1": 1,
+            "items.tables.0": 2,
+            "items.tables.1": 1,
+            "items.bag.table": 2,
+        }
 
 
 @pytest.mark.parametrize("draws", [1, 5])
