@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from kdd2012_front import interval
 from tower_runs import HANDMADE, ROOT, SEARCHES, SIZES, Runs
-from tower_users import PROTOCOLS, mean_values, user_half_width
+from tower_users import mean_values, user_half_width
 
+from dnas.data.retrieval import TEST_PROTOCOLS
 from dnas.files import read_json, replacing, write_json
 from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder
 
@@ -117,14 +118,14 @@ def table_of(found: Mapping[str, dict[str, Any]], keys: Iterable[str]) -> str:
     """Searches side by side: costs of each tower, and R@50 and N@50 under every protocol."""
     costs = [f"{tower}_paper_{cost}" for tower in ("user", "item") for cost in ("params", "flops")]
     heads = ["search", "UP", "UF", "IP", "IF"]
-    for protocol in PROTOCOLS:
+    for protocol in TEST_PROTOCOLS:
         heads += [f"R@50{protocol.suffix}", f"N@50{protocol.suffix}"]
     lines = [_row(heads), _row(["---"] * len(heads))]
     for key in keys:
         if (one := found.get(key)) is None:
             continue
         cells = [one["name"], *(f"{one['costs'][cost] / 1e6:.3f}" for cost in costs)]
-        for protocol in PROTOCOLS:
+        for protocol in TEST_PROTOCOLS:
             cells += [_mean(one, f"{m}{protocol.suffix}") for m in ("recall50", "ndcg50")]
         lines.append(_row(cells))
     return "\n".join(lines) + "\n"
@@ -198,7 +199,7 @@ def main() -> int:
             failed += (runs.search(name) if handmade else runs.handmade(size)) != 0
     found = collect(runs)
     settings.out.mkdir(parents=True, exist_ok=True)
-    tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in PROTOCOLS}
+    tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in TEST_PROTOCOLS}
     tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas"))
     tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
     tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in (3, 4, 5, 6, 7)))

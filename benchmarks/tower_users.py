@@ -17,13 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from dnas.core import ArchitectureRecord
-from dnas.data.retrieval import Protocol, RetrievalDataConfig, prepare_retrieval
+from dnas.data.retrieval import RetrievalDataConfig, prepare_retrieval
 from dnas.files import read_json
 from dnas.runs import JobFolder
 from dnas.spaces.files import build_model
 from dnas.training.retrieval import RANKING_METRICS, RetrievalMetrics
 
-PROTOCOLS = (Protocol.PAPER, Protocol.TEMPORAL, Protocol.TEMPORAL_EXCLUDE)
 #: Two-sided 95 % of the normal distribution.
 _Z_95 = 1.96
 

@@ -24,13 +24,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnas.data.retrieval import Protocol, RetrievalData, RetrievalDataConfig, prepare_retrieval
+from dnas.data.retrieval import (
+    TEST_PROTOCOLS,
+    RetrievalData,
+    RetrievalDataConfig,
+    prepare_retrieval,
+)
 from dnas.training.evaluate import evaluate
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
 from supernets import TOWER_BASELINES, TowerBaselinesConfig
 
-PROTOCOLS = (Protocol.PAPER, Protocol.TEMPORAL, Protocol.TEMPORAL_EXCLUDE)
 SHOWN = ("recall50", "ndcg50_hits", "ndcg50")
 _USERS = 4096
 _CPU = torch.device("cpu")
@@ -115,7 +119,7 @@ def trained(
 def rows(name: str, runs: Sequence[Metrics]) -> str:
     """A row of the table for each protocol: means in percent, and standard deviations."""
     lines = []
-    for protocol in PROTOCOLS:
+    for protocol in TEST_PROTOCOLS:
         cells = []
         for metric in SHOWN:
             values = [100 * (run[f"{metric}{protocol.suffix}"] or 0.0) for run in runs]

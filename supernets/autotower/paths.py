@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from dnas.core.mixing import calculate_weighted_sum
-from dnas.models.towers.blocks import OPERATIONS, BlockTower, TowerBlock, is_possible
+from dnas.models.towers.blocks import OPERATIONS, BlockTower, TowerBlock, is_possible, stacked
 from supernets.autotower.config import AutoTowerConfig
 
 
@@ -32,6 +33,11 @@ def _columns_of(weights: Tensor, operations: Sequence[str]) -> Tensor:
         return weights
     each = weights.unbind(dim=1)
     return torch.stack([each[OPERATIONS.index(name)] for name in operations], dim=1)
+
+
+def _mixed(block: nn.ModuleDict, weights: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """``(R, D)``: the weighted sum of what a block's operations give."""
+    return calculate_weighted_sum(weights, [operation(tensors) for operation in block.values()])
 
 
 class TowerPaths(nn.Module):
@@ -69,19 +75,15 @@ class TowerPaths(nn.Module):
         Returns:
             ``(R, D)``.
         """
-        tensors = [self.align(x)]
-        for number, block in enumerate(self._operations()):
-            outputs = [operation(tensors) for operation in block.values()]
-            there = _columns_of(weights[:, number], list(block))
-            tensors.append(calculate_weighted_sum(there, outputs))
-        return tensors[-1]
+        blocks = (
+            partial(_mixed, block, _columns_of(weights[:, number], list(block)))
+            for number, block in enumerate(self._operations())
+        )
+        return stacked(self.align(x), blocks)
 
     def path(self, x: Tensor, operations: Sequence[str]) -> Tensor:
         """``(R, W)`` to ``(R, D)`` by one operation for each block; nothing else is computed."""
-        tensors = [self.align(x)]
-        for block in self._chosen(operations):
-            tensors.append(block(tensors))
-        return tensors[-1]
+        return stacked(self.align(x), self._chosen(operations))
 
     def build(self, operations: Sequence[str], *, inherit_weights: bool) -> BlockTower:
         """The plain tower of one path."""

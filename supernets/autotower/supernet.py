@@ -30,15 +30,14 @@ from dnas.data.retrieval import TowerSpec
 from dnas.models.towers import (
     OPERATIONS,
     POOLINGS,
-    ItemInputs,
     TwoTower,
-    UserInputs,
     beside,
     make_pooling,
 )
 from supernets.autotower.config import AutoTowerConfig
 from supernets.autotower.costs import fixed_costs, option_costs
 from supernets.autotower.paths import TowerPaths, possible_operations
+from supernets.towers.inputs import make_inputs
 from supernets.towers.rows import weights_of_items
 
 POOLING = "pooling/history"
@@ -59,7 +58,8 @@ class AutoTowerSuperNet(SuperNet):
         self.pooling = Choice("pooling", {"history": POOLINGS}, column_title="pooling")
         self.user = _choice("user", config.user_blocks)
         self.item = _choice("item", config.item_blocks)
-        self.inputs = self._inputs(nn.ModuleDict({kind: self._pooling(kind) for kind in POOLINGS}))
+        poolings = nn.ModuleDict({kind: self._pooling(kind) for kind in POOLINGS})
+        self.inputs = make_inputs(config, spec, poolings)
         self.users = TowerPaths(self.inputs.width, config.user_blocks, config)
         self.items = TowerPaths(self.inputs.items.width, config.item_blocks, config)
         self._option_costs = option_costs(config, self.inputs.items.history_width, spec.seq_len)
@@ -124,7 +124,7 @@ class AutoTowerSuperNet(SuperNet):
             inputs = copy.deepcopy(self.inputs)
             inputs.pooling = cast(nn.ModuleDict, inputs.pooling)[kind]
         else:
-            inputs = self._inputs(self._pooling(kind))
+            inputs = make_inputs(self.config, self.spec, self._pooling(kind))
         towers = (
             tower.build(self._path(architecture, side), inherit_weights=inherit_weights)
             for side, tower in enumerate((self.users, self.items))
@@ -136,12 +136,6 @@ class AutoTowerSuperNet(SuperNet):
     def _path(self, architecture: Mapping[str, Option], side: int) -> list[str]:
         """The operations of the user's (0) or the item's (1) tower."""
         return [str(architecture[key]) for key in (self.user, self.item)[side].keys]
-
-    def _inputs(self, pooling: nn.Module) -> UserInputs:
-        dim, sparse = self.config.embedding_dimension, self.config.sparse_tables
-        padding = self.config.released_padding
-        items = ItemInputs(self.spec, dim, sparse=sparse, released_padding=padding)
-        return UserInputs(self.spec, dim, items, pooling, sparse=sparse)
 
     def _pooling(self, kind: str) -> nn.Module:
         width = self.config.embedding_dimension * len(self.spec.history_names)

@@ -18,13 +18,11 @@ from torch import nn
 
 from dnas.costs import count_params
 from dnas.costs.formulas import linear_flops
-from dnas.data.retrieval import TowerSpec
 from dnas.models.towers import (
     AveragePooling,
     CapsulePooling,
     FieldExcitation,
     FieldMean,
-    ItemInputs,
     TransformerPooling,
     TwoTower,
     UserInputs,
@@ -68,13 +66,6 @@ class TowerCosts(NamedTuple):
     flops: int
     params: int
     normalized: int
-
-
-def baseline_inputs(config: TowerBaselinesConfig, spec: TowerSpec) -> UserInputs:
-    """New tables, and the mean of the history."""
-    dim, sparse = config.embedding_dimension, config.sparse_tables
-    items = ItemInputs(spec, dim, sparse=sparse, released_padding=config.released_padding)
-    return UserInputs(spec, dim, items, AveragePooling(), sparse=sparse)
 
 
 def baseline_parts(kind: str, config: TowerBaselinesConfig, inputs: UserInputs) -> Parts:

@@ -29,18 +29,18 @@ from dnas.core.cost_terms import OptionCosts
 from dnas.core.mixing import calculate_weighted_sum
 from dnas.costs.formulas import BYTES_PER_WEIGHT
 from dnas.data.retrieval import TowerSpec
-from dnas.models.towers import TwoTower, beside, join, unit_vectors
+from dnas.models.towers import AveragePooling, TwoTower, beside, join, unit_vectors
 from dnas.spaces import register
 from supernets.towers.baseline_models import (
     KINDS,
     Parts,
     assembled,
-    baseline_inputs,
     baseline_parts,
     output_width,
     tower_costs,
 )
 from supernets.towers.baselines_config import TowerBaselinesConfig
+from supernets.towers.inputs import make_inputs
 from supernets.towers.rows import weights_of_items
 from supernets.towers.space import RetrievalSpace
 
@@ -62,7 +62,7 @@ class TowerBaselinesSuperNet(SuperNet):
         self.config = config
         self.spec = spec
         self.model = Choice("model", {"kind": list(KINDS)})
-        self.inputs = baseline_inputs(config, spec)
+        self.inputs = make_inputs(config, spec, AveragePooling())
         parts = {kind: baseline_parts(kind, config, self.inputs) for kind in KINDS}
         self.poolings = nn.ModuleDict({kind: part.pooling for kind, part in parts.items()})
         self.users = nn.ModuleDict({kind: part.user for kind, part in parts.items()})
@@ -138,7 +138,7 @@ class TowerBaselinesSuperNet(SuperNet):
             # Copied together: the towers of the copy share its tables.
             inputs, parts = copy.deepcopy((self.inputs, self._parts(kind)))
         else:
-            inputs = baseline_inputs(self.config, self.spec)
+            inputs = make_inputs(self.config, self.spec, AveragePooling())
             parts = baseline_parts(kind, self.config, inputs)
         return assembled(inputs, parts)
 

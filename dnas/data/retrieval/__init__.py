@@ -5,10 +5,11 @@ from dnas.data.retrieval.config import RetrievalDataConfig
 from dnas.data.retrieval.frequency import StreamingFrequency
 from dnas.data.retrieval.interactions import Interactions
 from dnas.data.retrieval.prepare import RetrievalData, prepare_retrieval
-from dnas.data.retrieval.relevance import Protocol, is_ranking, pack, unpack
+from dnas.data.retrieval.relevance import TEST_PROTOCOLS, Protocol, is_ranking, pack, unpack
 from dnas.data.retrieval.spec import TowerSpec
 
 __all__ = [
+    "TEST_PROTOCOLS",
     "Interactions",
     "Protocol",
     "RetrievalData",

@@ -13,7 +13,7 @@ from dnas.data.retrieval.config import RetrievalDataConfig
 from dnas.data.retrieval.interactions import Interactions
 from dnas.data.retrieval.loader import EvaluationLoader, TrainingLoader, check_batch_size
 from dnas.data.retrieval.rankings import Ranking, make_rankings
-from dnas.data.retrieval.relevance import Protocol
+from dnas.data.retrieval.relevance import TEST_PROTOCOLS, Protocol
 from dnas.data.retrieval.rows import Rows
 from dnas.data.retrieval.sources import read_interactions
 from dnas.data.retrieval.spec import TowerSpec
@@ -146,7 +146,7 @@ class RetrievalData:
             positions, protocols = self.parts[split], [Protocol.VALIDATION]
         else:
             positions = np.empty(0, dtype=np.int64)
-            protocols = [Protocol.PAPER, Protocol.TEMPORAL, Protocol.TEMPORAL_EXCLUDE]
+            protocols = [*TEST_PROTOCOLS]
         return EvaluationLoader(
             self._rows,
             positions,

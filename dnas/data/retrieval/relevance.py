@@ -36,6 +36,10 @@ class Protocol(IntEnum):
         return "" if self is Protocol.VALIDATION else f".{self.name.lower()}"
 
 
+#: What the test part is ranked by.
+TEST_PROTOCOLS = (Protocol.PAPER, Protocol.TEMPORAL, Protocol.TEMPORAL_EXCLUDE)
+
+
 def pack(protocol: int, relevant: Sequence[np.ndarray], excluded: Sequence[np.ndarray]) -> Tensor:
     """Labels of a ranking batch.
 

@@ -12,7 +12,7 @@ and ReLU. The last block's output is the tower's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 import torch
@@ -159,6 +159,26 @@ def _make(
     return TokenAttention(inputs, dim, int(name))
 
 
+#: From the tensors so far, ``(R, D)`` each, to the next one.
+Step = Callable[[Sequence[Tensor]], Tensor]
+
+
+def stacked(aligned: Tensor, blocks: Iterable[Step]) -> Tensor:
+    """The last block's output, each block being given all tensors before it.
+
+    Args:
+        aligned: ``(R, D)`` the tower's aligned input, the first of the tensors.
+        blocks: In their order; at least one.
+
+    Returns:
+        ``(R, D)``.
+    """
+    tensors = [aligned]
+    for block in blocks:
+        tensors.append(block(tensors))
+    return tensors[-1]
+
+
 class BlockTower(nn.Module):
     """A tower: its input aligned to D, and a stack of blocks, each of which sees all before it.
 
@@ -174,7 +194,4 @@ class BlockTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(R, W)`` to ``(R, D)``."""
-        tensors = [self.align(x)]
-        for block in self.blocks:
-            tensors.append(block(tensors))
-        return tensors[-1]
+        return stacked(self.align(x), self.blocks)
