@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dnas.core import SuperNet
-from dnas.data.batch import Batch
+from dnas.data.batch import Batch, RowBatch
 from dnas.data.loader import Loader
 from dnas.errors import DivergenceError
 from dnas.metrics import NonFiniteError
@@ -29,6 +29,9 @@ def validate_supernet(
 ) -> dict[str, dict[str, float | None]]:
     """Metrics of ``"supernet"`` (under soft samples) and of ``"most_likely"``.
 
+    Each row has a soft sample of its own, unless the rows of a batch belong together, as users and
+    items of a ranking do: a batch that cannot be cut into rows has one for all of it.
+
     Args:
         super_net: Put into evaluation mode meanwhile.
         loader: Every row once.
@@ -44,7 +47,8 @@ def validate_supernet(
     best = super_net.hard_sample(most_likely=True)
 
     def soft(batch: Batch, share: Share) -> Tensor:
-        sample = super_net.soft_sample(temperature, share.total, generator)
+        draws = share.total if isinstance(batch, RowBatch) else 1
+        sample = super_net.soft_sample(temperature, draws, generator)
         outputs: Tensor = super_net(*batch.inputs, sample=sample.rows(share.part))
         return outputs
 

@@ -10,9 +10,12 @@ from dnas.costs import count_params
 from dnas.data.retrieval import RetrievalDataConfig, TowerSpec
 from dnas.errors import ConfigError
 from dnas.spaces import find_space, load_architecture, make_record
+from dnas.strategies.supernet_validation import validate_supernet
 from dnas.training.retrieval import RETRIEVAL
+from dnas.training.world import World
 from supernets import TOWER_BASELINES, TowerBaselinesConfig
 from supernets.towers.baseline_models import MODELS
+from supernets.towers.baselines import TowerBaselinesSuperNet
 from tests.host_waits import host_waits
 from tests.tower_cases import MOVIELENS, SPEC, inputs
 
@@ -201,6 +204,31 @@ def test_more_items_than_users_under_one_sample():
     mean = Sample({"model": torch.eye(12)[[0, 2]].mean(0, keepdim=True).unsqueeze(1)})
     batch = users[:2], history[:2], items, bags
     torch.testing.assert_close(net(*batch, sample=own)[2:], net(*batch, sample=mean)[2:])
+
+
+def test_validation_ranks_all_users_under_one_sample():
+    """Also a corpus of as many items as there are users, which a row's samples would mix up."""
+    found = []
+
+    class Watched(TowerBaselinesSuperNet):
+        def forward(self, users, history, items, bags, *, sample):
+            found.append((len(users), len(items), sample.batch_size))
+            return super().forward(users, history, items, bags, sample=sample)
+
+    data = TOWER_BASELINES.prepare(RetrievalDataConfig(synthetic_users=40, synthetic_items=60))
+    loader = data.loader("validation", 16, shuffle=False, seed=0, drop_last=False, flag="")
+    metrics = validate_supernet(
+        Watched(SMALL, data.spec),
+        loader,
+        TOWER_BASELINES.task_of(SMALL).metrics,
+        temperature=1.0,
+        generator=torch.Generator().manual_seed(1),
+        step=0,
+        world=World(),
+    )
+    assert {samples for _, _, samples in found} == {1}
+    assert {items for users, items, _ in found if users == 16} == {60}  # rankings
+    assert metrics["supernet"].keys() == metrics["most_likely"].keys()
 
 
 def test_a_built_model_shares_its_own_tables_only():
