@@ -11,7 +11,11 @@ from supernets.towers.config import TwoTowerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TowerBaselinesConfig(TwoTowerConfig):
-    """What is set of the hand-crafted models besides what all two-tower models have."""
+    """What is set of the hand-crafted models besides what all two-tower models have.
+
+    With ``batch_norm`` the defaults are the sizes of AutoTower's Table 4, but for BST's Transformer
+    layer, which is smaller than the table's.
+    """
 
     output_dimension: int = 64
     """Dimension of the vectors of users and items."""
