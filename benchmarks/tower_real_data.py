@@ -199,7 +199,7 @@ def main() -> int:
     found = collect(runs)
     settings.out.mkdir(parents=True, exist_ok=True)
     tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in PROTOCOLS}
-    tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas"))
+    tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas", "transformer"))
     tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
     tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in (3, 4, 5, 6, 7)))
     tables["figure_4"] = table_of(found, (f"dim_{n}" for n in (8, 16, 32, 64)))

@@ -65,6 +65,13 @@ _TRAINING = {"n_epochs": f"{STEPS / 48:.4f}"}
 #: What is compared, by short name.
 SEARCHES: dict[str, Search] = {
     "m": _genetic("AutoTower-M", limit(total="m"), None, **_TRAINING),
+    "transformer": _genetic(
+        "AutoTower-M with a Transformer pooling",
+        limit(total="m"),
+        None,
+        poolings="average sum self_attention self_attentive transformer",
+        **_TRAINING,
+    ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
     "random": _genetic("random search, M", limit(total="m"), search_algorithm="random_search"),
@@ -178,7 +185,8 @@ def with_flags(config: str, flags: Mapping[str, str]) -> str:
             rf'--{name}=("[^"]*"|\{{[^}}]*\}}|\S+)', f"--{name}={value}", config
         )
         if not found:
-            config = config.replace("\nGPU_IDS", f"\n--{name}={value}\nGPU_IDS", 1)
+            words = f"--{name} {value}" if " " in value else f"--{name}={value}"
+            config = config.replace("\nGPU_IDS", f"\n{words}\nGPU_IDS", 1)
     return config
 
 
