@@ -22,7 +22,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from kdd2012_front import interval
 from tower_runs import HANDMADE, ROOT, SEARCHES, SIZES, Runs
 from tower_users import PROTOCOLS, mean_values, user_half_width
@@ -214,12 +213,7 @@ def main() -> int:
 
 def _plain(one: Mapping[str, Any]) -> dict[str, Any]:
     """Without the values of single users, of which the means are there."""
-    return {
-        key: value for key, value in one.items() if not isinstance(value, (dict, np.ndarray))
-    } | {
-        "architecture": one["architecture"],
-        "costs": one["costs"],
-    }
+    return {key: value for key, value in one.items() if key != "users"}
 
 
 if __name__ == "__main__":

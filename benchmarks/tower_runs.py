@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dnas.errors import JobError
 from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,17 +153,19 @@ class Runs:
         )
 
     def supernet(self, short: str) -> Path:
-        """The weights that a search trained."""
-        (job,) = self.folder(short).jobs(SUPERNET)
-        return job.supernet_weights
+        """The weights that a search trained.
+
+        Raises:
+            JobError: It has not.
+        """
+        trained = [job.supernet_weights for job in self.folder(short).jobs(SUPERNET)]
+        if len(trained) != 1 or not trained[0].exists():
+            raise JobError(f"the supernet of {short!r} is not there: run --only {short} first")
+        return trained[0]
 
     def finals(self, short: str) -> list[JobFolder]:
         """The final trainings of a search that succeeded."""
         return _succeeded(self.folder(short).jobs(FINAL))
-
-    def trained(self, short: str) -> list[JobFolder]:
-        """The trainings that validation chose from."""
-        return _succeeded(self.folder(short).jobs(SAMPLED))
 
     def of_handmade(self, model: str) -> list[JobFolder]:
         """The trainings of ``googlednn_l`` and the like."""
