@@ -29,7 +29,6 @@ from dnas.core.mixing import calculate_weighted_sum
 from dnas.data.retrieval import TowerSpec
 from dnas.models.towers import (
     OPERATIONS,
-    POOLINGS,
     TwoTower,
     beside,
     make_pooling,
@@ -55,10 +54,10 @@ class AutoTowerSuperNet(SuperNet):
         super().__init__()
         self.config = config
         self.spec = spec
-        self.pooling = Choice("pooling", {"history": POOLINGS}, column_title="pooling")
+        self.pooling = Choice("pooling", {"history": config.poolings}, column_title="pooling")
         self.user = _choice("user", config.user_blocks)
         self.item = _choice("item", config.item_blocks)
-        poolings = nn.ModuleDict({kind: self._pooling(kind) for kind in POOLINGS})
+        poolings = nn.ModuleDict({kind: self._pooling(kind) for kind in config.poolings})
         self.inputs = make_inputs(config, spec, poolings)
         self.users = TowerPaths(self.inputs.width, config.user_blocks, config)
         self.items = TowerPaths(self.inputs.items.width, config.item_blocks, config)
