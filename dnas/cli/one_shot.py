@@ -15,7 +15,7 @@ from dnas.cli.cost_flags import as_words, named_amounts, with_latency
 from dnas.cli.identity import identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader
 from dnas.cli.schedules import WeightsOptimizerName
-from dnas.cli.scoring import ScoringFlags, open_evaluations
+from dnas.cli.scoring import ScoringFlags, make_evaluator, open_evaluations
 from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
 from dnas.core import Prior, SuperNet
 from dnas.errors import ConfigError
@@ -272,8 +272,6 @@ def run_one_shot(
     strategy = make_strategy(algorithm, flags, limits, prior, super_net, job.seed)
     # What cannot be done is to be said before the supernet is trained, not afterwards.
     prior.check_strategy(flags.path_sampling)
-    scoring.fine_tune(super_net)
-    scoring.recalibration(super_net)
     strategy.ask()
     baseline = _random_architectures(flags.num_random_archs, limits, prior, super_net, job.seed)
     if flags.sample_extremes:
@@ -287,6 +285,8 @@ def run_one_shot(
     )
     of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
+        # Not to be used: it shows that there are rows to score, fine-tune and recalibrate on.
+        make_evaluator(space, parsed.space, data, scoring, job.seed, device, super_net)
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
     else:
         if unused := flags.unused_training():

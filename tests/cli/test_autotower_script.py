@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -52,6 +53,39 @@ def test_a_one_shot_search_and_training_what_it_found(algorithm, tmp_path):
     result = json.loads(path.read_text())
     assert math.isfinite(result["validation"]["loss_corrected"])
     assert "recall50.temporal_exclude" in result["test"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--score_rows=100"],
+            "--score_rows=100 --score_subset=random: .*; use --score_subset=first, or "
+            "--score_rows=0 for all rows",
+        ),
+        (
+            ["--score_rows=50", "--score_subset=first"],
+            "--score_rows=50 --score_subset=first: 18 of 32 rows .* TowerBatch has no method rows"
+            ".* a multiple of 32 rows; use --score_rows=0",
+        ),
+        (  # ten batches of the loss, and the next one is all 60 users
+            ["--score_rows=352", "--score_subset=first"],
+            "--score_rows=352 --score_subset=first: 32 of 60 rows are wanted of the last batch",
+        ),
+        (
+            ["--score_rows=32", "--score_subset=first", "--selection=recall50"],
+            "none of 1 batches tells on 'recall50', .* --score_rows and --score_subset take",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_had_are_said_before_anything_is_trained(flags, said, tmp_path, capsys):
+    words = [
+        *SPACE, *DATA, *ONE_SHOT, "--search_algorithm=genetic", "--validation_batch_size=32",
+        f"--save_metrics_param={tmp_path}/result.json", *flags,
+    ]  # fmt: skip
+    assert search.main(words) == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_a_differentiable_search(tmp_path):
