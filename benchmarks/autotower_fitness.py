@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 import supernets  # noqa: F401  (registers the search spaces, as the scripts do)
-from dnas.cli.identity import identity
+from dnas.cli.identity import weights_identity
 from dnas.cli.score import supernet_setting
 from dnas.cli.scoring import ScoringFlags, make_evaluator
 from dnas.cli.supernet_files import load_supernet
@@ -250,7 +250,8 @@ def main() -> None:
     space, settings, config, data_config = supernet_setting(folder)
     data = prepared_by(space, data_config)
     net = supernet_of(space, config, data.spec)
-    load_supernet(net, folder.supernet_weights, "--supernet", identity(space, config, data))
+    of_weights = weights_identity(space, config, data)
+    load_supernet(net, folder.supernet_weights, "--supernet", of_weights)
     truth = read_truth(options.truth, options.metrics, settings["search_space"])
     architectures = [net.validate(each.architecture) for each in truth]
     fitnesses: dict[str, Fitness] = {}

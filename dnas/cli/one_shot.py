@@ -12,7 +12,7 @@ import torch
 
 from dnas.cli.baselines import Baseline, extremes
 from dnas.cli.cost_flags import as_words, named_amounts, with_latency
-from dnas.cli.identity import identity
+from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader
 from dnas.cli.schedules import WeightsOptimizerName
 from dnas.cli.scoring import ScoringFlags, make_evaluator, open_evaluations
@@ -293,7 +293,8 @@ def run_one_shot(
             logger.warning(
                 "--supernet_weights: nothing is trained; not used: %s", ", ".join(unused)
             )
-        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights", of_job)
+        of_weights = weights_identity(space, parsed.space, data)
+        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights", of_weights)
         steps = 0
     fingerprint = {
         **of_job,
@@ -396,7 +397,7 @@ def _train(
     )
     steps = training.train()
     if flags.save_supernet_weights:
-        save_supernet(job.folder(), super_net, of_job)
+        save_supernet(job.folder(), super_net, weights_identity(space, parsed.space, data))
     return steps
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from dnas.cli.identity import identity
+from dnas.cli.identity import weights_identity
 from dnas.cli.supernet_files import load_supernet
 from dnas.core import Architecture, HasHead, SuperNet
 from dnas.data.first_rows import FirstRows
@@ -279,7 +279,7 @@ def score_architectures(
     data = prepared_by(space, data_config)
     super_net = supernet_of(space, config, data.spec)
     weights = Path(supernet_weights)
-    load_supernet(super_net, weights, "supernet_weights", identity(space, config, data))
+    load_supernet(super_net, weights, "supernet_weights", weights_identity(space, config, data))
     valid = [super_net.validate(architecture) for architecture in architectures]
     with open_evaluations(
         space,

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from dnas.cli import main as console
-from dnas.cli import search, train
+from dnas.cli import score, search, train
 
 DATA = (
     "--data_set=towers_synthetic", "--synthetic_users=60", "--synthetic_items=100",
@@ -86,6 +86,30 @@ def test_rows_that_cannot_be_had_are_said_before_anything_is_trained(flags, said
     assert search.main(words) == 2
     assert re.search(said, capsys.readouterr().err)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_trained_supernet_is_searched_by_another_metric(tmp_path, capsys):
+    """Its weights are those of any selection; its candidates are not, nor are other weights."""
+    one_shot = ("--search_algorithm=random_search", "--recalibration_rows=64", *ONE_SHOT[-5:])
+    [first] = searched(tmp_path / "trained", *one_shot, *ONE_SHOT[:4], "--save_supernet_weights")
+    weights = f"--supernet_weights={tmp_path}/trained/supernet.safetensors"
+    chosen = (*one_shot, weights, "--selection=recall50")
+    [second] = searched(tmp_path / "again", *chosen)
+    metrics = [json.loads(each.read_text())["provenance"]["metrics"] for each in (first, second)]
+    assert "recall50" not in metrics[0]
+    assert 0 < metrics[1]["recall50"] < 1
+    words = [*SPACE, *DATA, f"--save_metrics_param={tmp_path}/again/result.json"]
+    assert search.main([*words, *one_shot, weights]) == 2  # that folder has other scores
+    assert "candidates.jsonl: the checkpoint was made with space.selection='recall50'" in (
+        capsys.readouterr().err
+    )
+    assert search.main([*words, *chosen, "--temperature=0.1"]) == 2
+    assert "space.temperature was 0.05, is 0.1" in capsys.readouterr().err
+    scored = [f"--supernet={tmp_path}/trained", f"--architectures={tmp_path}/again/architectures"]
+    result = tmp_path / "scores" / "result.json"
+    assert score.main([*scored, f"--save_metrics_param={result}", "--host_gpu_id=cpu",
+                       "--recalibration_rows=64"]) == 0  # fmt: skip
+    assert json.loads(result.read_text())["selection"] == "loss_corrected"
 
 
 def test_a_differentiable_search(tmp_path):
