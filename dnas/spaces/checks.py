@@ -35,11 +35,10 @@ def check_space(space: object) -> SearchSpace:
     _check_text(who, "default_cost", getattr(space, "default_cost", None), "one of its costs")
     for attribute in ("config_class", "data_class"):
         _check_settings(who, attribute, getattr(space, attribute, None))
-    names = [entry.name for entry in fields(space.config_class)]
+    names = {entry.name for entry in fields(space.config_class)}
     if unknown := [name for name in space.judging_fields if name not in names]:
         raise ConfigError(
-            f"{who}.judging_fields: {space.config_class.__name__} has no field {unknown[0]!r}; it "
-            f"has {', '.join(names)}"
+            f"{who}.judging_fields: {space.config_class.__name__} has no field {unknown[0]!r}"
         )
     task = getattr(space, "task", None)
     if not isinstance(task, Task):

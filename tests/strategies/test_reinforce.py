@@ -13,7 +13,12 @@ from dnas.core import Architecture, Choice, UniformPrior
 from dnas.errors import ConfigError
 from dnas.strategies.policy import NONE, Policy, entropy_gradient, log_probability_gradient
 from dnas.strategies.random_search import RandomSearch
-from dnas.strategies.reinforce import PATIENCE, ReinforceSearch, ReinforceSettings
+from dnas.strategies.reinforce import (
+    PATIENCE,
+    ReinforceSearch,
+    ReinforceSettings,
+    advantages_of,
+)
 from tests.one_shot_toys import distance
 from tests.toys import Scales
 
@@ -119,22 +124,54 @@ def test_draws_follow_the_logits():
 
 
 def test_advantages_by_hand():
-    """Scores 1, 3: mean 2, variance 1, A = 1 and -1, of which the mean step is half; then 4, 4:
-    mean 0.9 x 2 + 0.1 x 4 = 2.2, and the variance around it 0.9 x 1 + 0.1 x 1.8^2 = 1.224."""
+    """Scores 1, 3: variance 1, each is compared with the other: A = 2 and -2; steps are halved.
+
+    Then 4, 4: A = 0, the mean 0.9 x 2 + 0.1 x 4 = 2.2, and the variance around it 0.9 x 1 + 0.1 x
+    1.8^2 = 1.224.
+    """
     net = Scales(decisions=1)
     strategy = ReinforceSearch(net, ReinforceSettings(lr=1.0, entropy_weight=0.0))
     one, two, four = (Architecture({"scale/d0": n}) for n in (1, 2, 4))
     strategy.tell([one, two], [1.0, 3.0])
-    assert (strategy.baseline, strategy.variance) == (2.0, 1.0)
-    assert strategy.policy.logits("scale").tolist() == [[0.5, -0.5, 0.0]]
-    before = torch.tensor([0.5, -0.5, 0.0], dtype=DOUBLE)
+    assert (strategy.mean, strategy.variance) == (2.0, 1.0)
+    assert strategy.policy.logits("scale").tolist() == [[1.0, -1.0, 0.0]]
     strategy.tell([four, four], [4.0, 4.0])
-    assert strategy.baseline == pytest.approx(2.2)
+    assert strategy.mean == pytest.approx(2.2)
     assert strategy.variance == pytest.approx(1.224)
+    assert strategy.policy.logits("scale").tolist() == [[1.0, -1.0, 0.0]]
+
+
+def test_a_single_draw_is_compared_with_the_moving_mean():
+    """After 1, 3 one of 4: mean 2.2, variance 1.224, A = -1.8 deviations."""
+    strategy = ReinforceSearch(Scales(decisions=1), ReinforceSettings(lr=1.0, entropy_weight=0.0))
+    one, two, four = (Architecture({"scale/d0": n}) for n in (1, 2, 4))
+    strategy.tell([one, two], [1.0, 3.0])
+    strategy.tell([four], [4.0])
     advantage = -1.8 / 1.224**0.5
+    before = torch.tensor([1.0, -1.0, 0.0], dtype=DOUBLE)
     expected = before - advantage * torch.softmax(before, 0)
     expected[2] += advantage
     torch.testing.assert_close(strategy.policy.logits("scale")[0], expected)
+
+
+def test_with_limits_the_estimate_is_the_gradient_of_the_conditional_mean():
+    """Two draws from all within the limits, each pair as often as the policy gives it."""
+    logits = torch.randn(2, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
+    logits.requires_grad_()
+    every = torch.tensor([(a, b) for a in range(3) for b in range(3) if a + b <= 2])  # (6, 2)
+    score = torch.randn(6, dtype=DOUBLE, generator=torch.Generator().manual_seed(4))
+    pi = torch.softmax(logits, 1)
+    probability = pi[0, every[:, 0]] * pi[1, every[:, 1]]
+    probability = probability / probability.sum()
+    (-(probability * score).sum()).backward()
+    found = torch.zeros_like(logits)
+    for pair in itertools.product(range(6), repeat=2):
+        drawn = list(pair)
+        step = log_probability_gradient(
+            logits.detach(), every[drawn], advantages_of(score[drawn], 99.0)
+        )
+        found = found + probability.detach()[drawn].prod() * step
+    torch.testing.assert_close(found.detach(), logits.grad)
 
 
 def test_failures_count_as_the_worst_so_far():
@@ -151,10 +188,16 @@ def test_failures_count_as_the_worst_so_far():
 
 
 def test_equal_scores_teach_nothing():
-    net = Scales(decisions=2)
-    strategy = ReinforceSearch(net, SMALL)
-    strategy.tell(strategy.ask(), [7.0] * 10)
+    """Neither in the first iteration nor in one that is as a whole worse than those before."""
+    settings = ReinforceSettings(population=10, children=6, entropy_weight=0.0)
+    strategy = ReinforceSearch(Scales(decisions=2), settings)
+    strategy.tell(strategy.ask(), [7.1] * 10)
     assert strategy.policy.logits("scale").abs().max() == 0
+    strategy.tell(strategy.ask(), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    before = strategy.policy.logits("scale")
+    assert before.abs().max() > 0
+    strategy.tell(strategy.ask(), [9.1] * 6)
+    assert torch.equal(strategy.policy.logits("scale"), before)
 
 
 @pytest.mark.parametrize("seed", range(2))
