@@ -35,8 +35,8 @@ class GeneticSettings:
 
     Attributes:
         population: Random architectures of the first iteration.
-        children: New architectures of each iteration after it: ``children // 2`` mutants, the
-            others crossovers.
+        children: New architectures of each iteration after it, half of them mutants, the others
+            crossovers; of an odd number one more is a mutant.
         iterations: After the first.
         parents: How many of the best are parents.
         mutation_probability: With which a mutant's decisions are drawn anew, each for itself.
@@ -126,9 +126,9 @@ class GeneticSearch:
         if not self.parents:
             count = settings.children if self.iteration else settings.population
             return self.proposals.take(count, random)
-        mutants = self.proposals.take(settings.children // 2, child(mutant))
-        others = settings.children - settings.children // 2
-        return mutants + self.proposals.take(others, child(crossover), besides=mutants)
+        mutants = self.proposals.take((settings.children + 1) // 2, child(mutant))
+        crossovers = settings.children // 2
+        return mutants + self.proposals.take(crossovers, child(crossover), besides=mutants)
 
     def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
         """The best of these and of the parents are the parents from now on."""

@@ -77,14 +77,25 @@ def test_half_are_mutants_and_half_crossovers_of_uniform_parents():
     strategy.tell(first, [4.0, 3.0, 2.0, 1.0, 5.0, 6.0])
     assert not prior.mutated
     assert len(strategy.ask()) == 401
-    assert len(prior.mutated) == 200  # of them none was known: every try was a success
+    assert len(prior.mutated) == 201  # of them none was known: every try was a success
     assert prior.probabilities == {0.5}
     # The crossover of a parent with itself is known, and drawn again: 3/4 of all are not.
     mothers = [pair[0] for pair in prior.crossed]
-    assert len(mothers) == pytest.approx(201 / 0.75, abs=40)
+    assert len(mothers) == pytest.approx(200 / 0.75, abs=40)
     for parent in first[:4]:
         assert prior.mutated.count(parent) == pytest.approx(50, abs=25)
         assert mothers.count(parent) == pytest.approx(len(mothers) / 4, abs=30)
+
+
+def test_an_only_child_is_a_mutant():
+    """A crossover would bring in nothing new for ever."""
+    net = Scales(decisions=12)
+    prior = Noting(net)
+    strategy = GeneticSearch(prior, net, GeneticSettings(population=4, children=1, iterations=5))
+    found = run(strategy)
+    assert [len(batch) for batch in found] == [4] + [1] * 5
+    assert len(prior.mutated) >= 5
+    assert not prior.crossed
 
 
 def test_random_architectures_fill_up_what_parents_do_not_give():
