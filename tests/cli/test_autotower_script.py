@@ -36,7 +36,7 @@ def searched(folder, *flags):
     return [folder / name for name in result["architectures"]]
 
 
-@pytest.mark.parametrize("algorithm", ["evolution", "random_search"])
+@pytest.mark.parametrize("algorithm", ["evolution", "genetic", "reinforce", "random_search"])
 def test_a_one_shot_search_and_training_what_it_found(algorithm, tmp_path):
     limits = ("--cost_limit", "paper_flops=40000", "user_paper_params=30000")
     flags = (f"--search_algorithm={algorithm}", *ONE_SHOT, *limits)
