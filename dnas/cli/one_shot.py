@@ -119,7 +119,7 @@ class OneShotFlags:
     entropy_weight: float = 0.01
     """Of the policy's entropy, which keeps it from deciding early; reinforce only."""
     baseline_decay: float = 0.9
-    """Share that the moving mean of scores keeps in each iteration; reinforce only."""
+    """Share that the moving moments of scores keep in each iteration; reinforce only."""
     top_k: int = 15
     """Best architectures to give."""
     num_random_archs: int = 0

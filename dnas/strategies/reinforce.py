@@ -39,6 +39,7 @@ import torch
 
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
+from dnas.strategies.budget import Budget
 from dnas.strategies.policy import Policy
 from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator
@@ -49,7 +50,7 @@ PATIENCE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforceSettings:
+class ReinforceSettings(Budget):
     """Numbers of a search by REINFORCE.
 
     Attributes:
@@ -61,34 +62,18 @@ class ReinforceSettings:
         baseline_decay: Share that the moving mean and variance of scores keep in each iteration.
     """
 
-    population: int = 64
-    children: int = 16
-    iterations: int = 100
     lr: float = 0.25
     entropy_weight: float = 0.01
     baseline_decay: float = 0.9
 
     def __post_init__(self) -> None:
-        for name, flag, least in (
-            ("population", "population", 1),
-            ("children", "children", 1),
-            ("iterations", "n_iterations", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"--{flag} must be at least {least}, but got {getattr(self, name)}"
-                )
+        super().__post_init__()
         if not self.lr > 0:
             raise ConfigError(f"--policy_lr must be positive, but got {self.lr}")
         if not self.entropy_weight >= 0:
             raise ConfigError(f"--entropy_weight must not be negative: {self.entropy_weight}")
         if not 0 <= self.baseline_decay < 1:
             raise ConfigError(f"--baseline_decay must be in [0, 1), but got {self.baseline_decay}")
-
-    @property
-    def evaluations(self) -> int:
-        """Architectures that are evaluated in all."""
-        return self.population + self.children * self.iterations
 
 
 def advantages_of(scores: torch.Tensor, moving_mean: float) -> torch.Tensor:
