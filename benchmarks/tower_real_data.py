@@ -22,7 +22,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from kdd2012_front import interval
 from tower_runs import HANDMADE, ROOT, SEARCHES, SIZES, Runs
 from tower_users import PROTOCOLS, mean_values, user_half_width
@@ -199,7 +198,7 @@ def main() -> int:
     found = collect(runs)
     settings.out.mkdir(parents=True, exist_ok=True)
     tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in PROTOCOLS}
-    tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas"))
+    tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas", "transformer"))
     tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
     tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in (3, 4, 5, 6, 7)))
     tables["figure_4"] = table_of(found, (f"dim_{n}" for n in (8, 16, 32, 64)))
@@ -214,12 +213,7 @@ def main() -> int:
 
 def _plain(one: Mapping[str, Any]) -> dict[str, Any]:
     """Without the values of single users, of which the means are there."""
-    return {
-        key: value for key, value in one.items() if not isinstance(value, (dict, np.ndarray))
-    } | {
-        "architecture": one["architecture"],
-        "costs": one["costs"],
-    }
+    return {key: value for key, value in one.items() if key != "users"}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dnas.errors import JobError
 from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +66,13 @@ _TRAINING = {"n_epochs": f"{STEPS / 48:.4f}"}
 #: What is compared, by short name.
 SEARCHES: dict[str, Search] = {
     "m": _genetic("AutoTower-M", limit(total="m"), None, **_TRAINING),
+    "transformer": _genetic(
+        "AutoTower-M with a Transformer pooling",
+        limit(total="m"),
+        None,
+        poolings="average sum self_attention self_attentive transformer",
+        **_TRAINING,
+    ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
     "random": _genetic("random search, M", limit(total="m"), search_algorithm="random_search"),
@@ -145,17 +153,19 @@ class Runs:
         )
 
     def supernet(self, short: str) -> Path:
-        """The weights that a search trained."""
-        (job,) = self.folder(short).jobs(SUPERNET)
-        return job.supernet_weights
+        """The weights that a search trained.
+
+        Raises:
+            JobError: It has not.
+        """
+        trained = [job.supernet_weights for job in self.folder(short).jobs(SUPERNET)]
+        if len(trained) != 1 or not trained[0].exists():
+            raise JobError(f"the supernet of {short!r} is not there: run --only {short} first")
+        return trained[0]
 
     def finals(self, short: str) -> list[JobFolder]:
         """The final trainings of a search that succeeded."""
         return _succeeded(self.folder(short).jobs(FINAL))
-
-    def trained(self, short: str) -> list[JobFolder]:
-        """The trainings that validation chose from."""
-        return _succeeded(self.folder(short).jobs(SAMPLED))
 
     def of_handmade(self, model: str) -> list[JobFolder]:
         """The trainings of ``googlednn_l`` and the like."""
@@ -178,7 +188,8 @@ def with_flags(config: str, flags: Mapping[str, str]) -> str:
             rf'--{name}=("[^"]*"|\{{[^}}]*\}}|\S+)', f"--{name}={value}", config
         )
         if not found:
-            config = config.replace("\nGPU_IDS", f"\n--{name}={value}\nGPU_IDS", 1)
+            words = f"--{name} {value}" if " " in value else f"--{name}={value}"
+            config = config.replace("\nGPU_IDS", f"\n{words}\nGPU_IDS", 1)
     return config
 
 

@@ -183,6 +183,7 @@ def test_autotower_searches_have_valid_flags(name, capsys):
     found = [_printed(search.main, job.argv[2:], capsys) for job in jobs]
     for values in found:
         assert (values["search_space"], values["search_algorithm"]) == ("autotower", "genetic")
+        assert values["cost_limit"] == ["paper_params=480000.0", "paper_flops=280000.0"]
         assert (values["top_k"], values["num_parents"], values["mutation_probability"]) == (
             3,
             10,
@@ -190,21 +191,16 @@ def test_autotower_searches_have_valid_flags(name, capsys):
         )
     if name == "autotower_paper_ml100k_search":
         steps = 50_000 // 1024  # of an epoch, whose last rows are left out
-        assert [round(float(v["n_epochs"]) * steps) for v in found] == [50_000] * 3
+        assert [round(float(v["n_epochs"]) * steps) for v in found] == [50_000]
         assert {(v["population"], v["children"], v["n_iterations"]) for v in found} == {
             (50, 50, 50)
         }
-        assert [v["cost_limit"] for v in found] == [
-            ["paper_params=240000.0", "paper_flops=150000.0"],
-            ["paper_params=480000.0", "paper_flops=280000.0"],
-            ["paper_params=1200000.0", "paper_flops=800000.0"],
-        ]
 
 
 @pytest.mark.parametrize("name", ["tower_baselines_ml100k", "autotower_ml100k_random_grid"])
 def test_towers_to_compare_with_are_what_the_command_writes(name, capsys):
     config = CONFIGS / name
-    command = config.read_text(encoding="utf-8").splitlines()[0].split("First: ")[1].split(";")[0]
+    command = config.read_text(encoding="utf-8").split("First: ")[1].split(";")[0]
     program, verb, *words = shlex.split(command)
     assert (program, verb) == ("dnas", "architectures")
     values = _printed(architectures.main, words, capsys)

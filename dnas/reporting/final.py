@@ -95,22 +95,36 @@ def complexity_lines(table: pd.DataFrame) -> list[str]:
 def _model(jobs: pd.DataFrame) -> list[str]:
     """How the final model of one architecture did, over its jobs."""
     several = f" and {len(jobs) - 1} more: mean ± standard deviation" if len(jobs) > 1 else ""
-    test = _means(jobs, "test") or "not read; see --check_test_set_performance"
+    tests = [
+        f"    test{' ' * bool(variant)}{variant}: {means}"
+        for variant in _variants(jobs)
+        if (means := _means(jobs, "test", variant))
+    ]
     return [
         f"    final/{shorten(str(jobs['job'].iloc[0]), _JOB_WIDTH)}{several}",
         f"    validation: {_means(jobs, 'validation')}",
-        f"    test: {test}",
+        *(tests or ["    test: not read; see --check_test_set_performance"]),
     ]
 
 
-def _means(jobs: pd.DataFrame, split: str) -> str:
-    parts = []
-    for name in metrics_of(jobs)[: 2 if len(jobs) > 1 else MOST_METRICS]:
-        values = values_of(jobs, f"{split}_{name}").dropna()
+def _variants(jobs: pd.DataFrame) -> list[str]:
+    """The ways in which metrics of the test are measured, as recall under several protocols.
+
+    A metric of the test is called ``NAME`` or ``NAME.VARIANT``.
+    """
+    columns = [column for column in map(str, jobs.columns) if column.startswith("test_")]
+    return list(dict.fromkeys(column.partition(".")[2] for column in columns))
+
+
+def _means(jobs: pd.DataFrame, split: str, variant: str = "") -> str:
+    suffix = f".{variant}" if variant else ""
+    parts: list[str] = []
+    for name in metrics_of(jobs):
+        values = values_of(jobs, f"{split}_{name}{suffix}").dropna()
         if len(values):
             spread = f" ± {fixed(float(values.std()))}" if len(values) > 1 else ""
             parts.append(f"{name} {fixed(float(values.mean()))}{spread}")
-    return " ".join(parts)
+    return " ".join(parts[: 2 if len(jobs) > 1 else MOST_METRICS])
 
 
 def _listed(value: object) -> list[Any]:

@@ -16,8 +16,8 @@ from dnas.models.towers import split
 from dnas.training.sampled_softmax import SampledSoftmax
 from dnas.training.task import Task
 
-#: Lengths of the lists that are judged.
-CUTOFFS = (5, 10, 50, 100)
+#: Lengths of the lists that are judged; first that of the paper, which summaries show.
+CUTOFFS = (50, 5, 10, 100)
 #: Names of the metrics of a ranking, in the order of :func:`ranking_values`.
 RANKING_METRICS = (
     *(f"{name}{k}" for k in CUTOFFS for name in ("recall", "ndcg")),

@@ -27,6 +27,8 @@ from dnas.costs.formulas import (
     mlp_params,
 )
 from dnas.models.towers.blocks import HEAD_WIDTH
+from dnas.models.towers.pooling import TRANSFORMER_HEADS
+from dnas.models.towers.transformer import transformer_flops, transformer_params
 
 
 def block_flops(operation: str, inputs: int, dim: int) -> int:
@@ -83,6 +85,8 @@ def pooling_flops(kind: str, width: int, positions: int) -> int:
         query_key = positions * linear_flops(width, 2 * width)
         scores = positions * linear_flops(width, positions)
         return query_key + scores + 2 * positions * width + mlp_flops((width, width, width))
+    if kind == "transformer":
+        return transformer_flops(width, positions, TRANSFORMER_HEADS, width)
     return 0
 
 
@@ -92,12 +96,19 @@ def pooling_params(kind: str, width: int, positions: int) -> int:
         return positions * width + width * width + width
     if kind == "self_attention":
         return positions * width + 4 * linear_params(width, width)
+    if kind == "transformer":
+        return transformer_params(width, positions, TRANSFORMER_HEADS, width)
     return 0
 
 
 def published_pooling_flops(kind: str, width: int, positions: int) -> float:
-    """A pooling's FLOPs as published: half of the MACs, masks included."""
+    """A pooling's FLOPs as published: half of the MACs, masks included.
+
+    A Transformer layer is none of the paper's; of it the products count.
+    """
     masked = positions * width
+    if kind == "transformer":
+        return pooling_flops(kind, width, positions) / 4
     if kind == "self_attentive":
         # Both layers, the weighted sum, the mask of the vectors and that of the scores.
         macs = positions * (width * width + 2 * width) + masked + positions

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dnas.errors import ConfigError
+from dnas.models.towers import PAPER_POOLINGS, POOLINGS
 from supernets.towers.config import TwoTowerConfig
 
 MLPForm = Literal["activated", "released"]
@@ -21,6 +22,9 @@ class AutoTowerConfig(TwoTowerConfig):
     """Blocks of the item tower; may differ from the user tower's."""
     block_dimension: int = 64
     """Dimension of the output of every block, and so of the vectors of users and items."""
+    poolings: tuple[str, ...] = PAPER_POOLINGS
+    """What pools the history: any of average, sum, self_attention, self_attentive (the paper's) and
+    transformer (BST's layer, of four heads)."""
     mlp_form: MLPForm = "activated"
     """Hidden layers of MLP blocks: activated (a ReLU follows), or released (nothing follows, as in
     AutoTower's released program, so that an MLP block is one linear function of limited rank)."""
@@ -30,6 +34,12 @@ class AutoTowerConfig(TwoTowerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_at_least_one("user_blocks", "item_blocks", "block_dimension")
+        unknown = [name for name in self.poolings if name not in POOLINGS]
+        if unknown or not self.poolings or len(set(self.poolings)) < len(self.poolings):
+            raise ConfigError(
+                f"--poolings must be different ones of {', '.join(POOLINGS)}, but got "
+                f"{' '.join(self.poolings) or 'none'}"
+            )
         if self.mlp_form not in get_args(MLPForm):
             raise ConfigError(
                 f"--mlp_form must be one of {', '.join(get_args(MLPForm))}, but got "

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 
 from dnas.core.cost_terms import OptionCosts
 from dnas.costs.formulas import BYTES_PER_WEIGHT, linear_flops, linear_params
-from dnas.models.towers import POOLINGS
 from supernets.autotower import complexity
 from supernets.autotower.config import AutoTowerConfig
 from supernets.autotower.paths import possible_operations
@@ -43,7 +42,7 @@ def option_costs(config: AutoTowerConfig, history_width: int, positions: int) ->
         ]
 
     def poolings(cost: Callable[[str, int, int], float]) -> Table:
-        return [[float(cost(kind, history_width, positions)) for kind in POOLINGS]]
+        return [[float(cost(kind, history_width, positions)) for kind in config.poolings]]
 
     of_blocks: dict[str, Callable[[str, int, int], float]] = {
         "flops": lambda name, n, count: complexity.block_flops(name, n, dim),

@@ -29,7 +29,6 @@ from dnas.core.mixing import calculate_weighted_sum
 from dnas.data.retrieval import TowerSpec
 from dnas.models.towers import (
     OPERATIONS,
-    POOLINGS,
     ItemInputs,
     TwoTower,
     UserInputs,
@@ -56,10 +55,11 @@ class AutoTowerSuperNet(SuperNet):
         super().__init__()
         self.config = config
         self.spec = spec
-        self.pooling = Choice("pooling", {"history": POOLINGS}, column_title="pooling")
+        self.pooling = Choice("pooling", {"history": config.poolings}, column_title="pooling")
         self.user = _choice("user", config.user_blocks)
         self.item = _choice("item", config.item_blocks)
-        self.inputs = self._inputs(nn.ModuleDict({kind: self._pooling(kind) for kind in POOLINGS}))
+        poolings = nn.ModuleDict({kind: self._pooling(kind) for kind in config.poolings})
+        self.inputs = self._inputs(poolings)
         self.users = TowerPaths(self.inputs.width, config.user_blocks, config)
         self.items = TowerPaths(self.inputs.items.width, config.item_blocks, config)
         self._option_costs = option_costs(config, self.inputs.items.history_width, spec.seq_len)

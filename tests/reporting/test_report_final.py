@@ -85,6 +85,21 @@ def test_a_final_model_that_waits_or_has_seen_no_test_rows(fake: FakeRun) -> Non
     assert "the next is" not in text
 
 
+def test_metrics_of_a_test_under_several_protocols(fake: FakeRun) -> None:
+    three_stages(fake)
+    for name, recall in (("f1", 0.25), ("f2", 0.75)):
+        path = fake.run.job("final", name).result
+        result = read_json(path)
+        result["test"] = {"auc.early": recall, "auc.late": 0.5, "of_no_validation.late": 1.0}
+        write_json(path, result)
+    lines = make_report(fake.run).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("    validation:"))
+    assert lines[start + 1 : start + 3] == [
+        "    test early: auc 0.50000 ± 0.35355",
+        "    test late: auc 0.50000 ± 0.00000",
+    ]
+
+
 def test_a_chosen_random_architecture_is_pointed_out(fake: FakeRun) -> None:
     fake.sampled("r", 0.45, arch="a", origin="random")
     fake.choice(("r", "a", 0.45))

@@ -53,7 +53,12 @@ AUTOTOWERS = AutoTowerConfig(
     embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False
 )
 AUTOTOWERS_RELEASED = AutoTowerConfig(
-    embedding_dimension=2, block_dimension=5, user_blocks=1, item_blocks=1, mlp_form="released"
+    embedding_dimension=2,
+    block_dimension=5,
+    user_blocks=1,
+    item_blocks=1,
+    mlp_form="released",
+    poolings=("transformer", "sum", "self_attention"),
 )
 
 NASREC_SMALL_SHAPE = replace(

@@ -6,7 +6,8 @@ from dnas.models.towers.blocks import OPERATIONS, BlockTower, TowerBlock
 from dnas.models.towers.capsules import CapsulePooling, FieldMean
 from dnas.models.towers.dense import dense_tower
 from dnas.models.towers.inputs import ItemInputs, UserInputs, beside
-from dnas.models.towers.pooling import POOLINGS, AveragePooling, SumPooling, make_pooling
+from dnas.models.towers.mean_pooling import AveragePooling, SumPooling
+from dnas.models.towers.pooling import PAPER_POOLINGS, POOLINGS, make_pooling
 from dnas.models.towers.senet import FieldExcitation
 from dnas.models.towers.serving import item_matrix, top_k
 from dnas.models.towers.transformer import TransformerPooling
@@ -14,6 +15,7 @@ from dnas.models.towers.two_tower import ItemTower, TwoTower, UserTower, join, s
 
 __all__ = [
     "OPERATIONS",
+    "PAPER_POOLINGS",
     "POOLINGS",
     "ApproximateIndex",
     "AveragePooling",

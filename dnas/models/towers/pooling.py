@@ -1,4 +1,4 @@
-"""Pooling of a history into one vector. Letters: U users, L positions, W width.
+"""Pooling of a history into one vector, by name. Letters: U users, L positions, W width.
 
 A pooling takes the vectors of the positions and whether there is an item. Without any item it gives
 zeros.
@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
 from dnas.models.towers.attention_pooling import SelfAttentionPooling, SelfAttentivePooling
+from dnas.models.towers.mean_pooling import AveragePooling, SumPooling
+from dnas.models.towers.transformer import TransformerPooling
+
+#: Heads of a Transformer layer that is chosen by name.
+TRANSFORMER_HEADS = 4
+_TRANSFORMER_DROPOUT = 0.2
 
 
-class AveragePooling(nn.Module):
-    """The mean of the vectors of the items that are there; zeros without any."""
-
-    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """``(U, L, W)`` and ``(U, L)`` bool to ``(U, W)``."""
-        total = (vectors * present.unsqueeze(-1)).sum(1)
-        return total / present.sum(1, keepdim=True).clamp(min=1)
-
-
-class SumPooling(nn.Module):
-    """The sum of the vectors of the items that are there."""
-
-    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """``(U, L, W)`` and ``(U, L)`` bool to ``(U, W)``."""
-        return (vectors * present.unsqueeze(-1)).sum(1)
+def _transformer(width: int, positions: int) -> TransformerPooling:
+    return TransformerPooling(
+        width,
+        positions,
+        heads=TRANSFORMER_HEADS,
+        feed_forward=width,
+        dropout=_TRANSFORMER_DROPOUT,
+    )
 
 
 _MAKERS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -35,9 +34,12 @@ _MAKERS: dict[str, Callable[[int, int], nn.Module]] = {
     "sum": lambda width, positions: SumPooling(),
     "self_attention": SelfAttentionPooling,
     "self_attentive": SelfAttentivePooling,
+    "transformer": _transformer,
 }
 #: Names of all poolings.
 POOLINGS = tuple(_MAKERS)
+#: Those among which AutoTower chooses.
+PAPER_POOLINGS = POOLINGS[:4]
 
 
 def make_pooling(kind: str, width: int, positions: int) -> nn.Module:

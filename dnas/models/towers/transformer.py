@@ -12,8 +12,28 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dnas.costs.formulas import linear_flops
-from dnas.models.towers.pooling import AveragePooling
+from dnas.costs.formulas import linear_flops, linear_params
+from dnas.models.towers.mean_pooling import AveragePooling
+
+
+def _width_of_heads(width: int, heads: int) -> int:
+    return heads * max(width // heads, 1)
+
+
+def transformer_flops(width: int, positions: int, heads: int, feed_forward: int) -> int:
+    """2 x MACs of the layer for a user; letters as in :class:`TransformerPooling`."""
+    inner = _width_of_heads(width, heads)
+    pairs = ((width, 3 * inner), (inner, width), (width, feed_forward), (feed_forward, width))
+    products = 2 * 2 * positions * inner  # of a query: scores, and the sum of the values
+    return positions * (sum(linear_flops(i, o) for i, o in pairs) + products)
+
+
+def transformer_params(width: int, positions: int, heads: int, feed_forward: int) -> int:
+    """Parameters of the layer, the vectors of the positions among them."""
+    inner = _width_of_heads(width, heads)
+    pairs = ((width, 3 * inner), (inner, width), (width, feed_forward), (feed_forward, width))
+    norms = 2 * 2 * width
+    return positions * width + norms + sum(linear_params(i, o) for i, o in pairs)
 
 
 class TransformerPooling(nn.Module):
@@ -42,7 +62,7 @@ class TransformerPooling(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        inner = heads * max(width // heads, 1)
+        inner = _width_of_heads(width, heads)
         self.positions = nn.Parameter(torch.empty(positions, width))
         nn.init.xavier_uniform_(self.positions)
         self.project = nn.Linear(width, 3 * inner)
@@ -54,9 +74,7 @@ class TransformerPooling(nn.Module):
         self.after_feed_forward = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.average = AveragePooling()
-        pairs = ((width, 3 * inner), (inner, width), (width, feed_forward), (feed_forward, width))
-        products = 2 * 2 * positions * inner  # of a query: scores, and the sum of the values
-        self.flops = positions * (sum(linear_flops(i, o) for i, o in pairs) + products)
+        self.flops = transformer_flops(width, positions, heads, feed_forward)
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """``(U, L, W)`` and ``(U, L)`` bool to ``(U, W)``."""

@@ -11,6 +11,7 @@ from supernets import AUTOTOWER, AutoTowerConfig
 from supernets.autotower import PUBLISHED
 from supernets.autotower.complexity import (
     block_params,
+    pooling_flops,
     pooling_params,
     published_block_flops,
     published_pooling_flops,
@@ -77,6 +78,14 @@ def test_published_blocks(operation, inputs, flops, params):
 def test_published_poolings(kind, flops, params):
     assert published_pooling_flops(kind, 48, 20) == flops
     assert pooling_params(kind, 48, 20) == params
+
+
+def test_transformer_pooling_by_hand():
+    # 20 positions through 48 x 144 and 3 of 48 x 48, and 20 scores and 20 summands of 48 each.
+    assert pooling_flops("transformer", 48, 20) == 20 * (2 * (6_912 + 3 * 2_304) + 2 * 2 * 20 * 48)
+    assert published_pooling_flops("transformer", 48, 20) == 629_760 / 4
+    # Positions, two norms, and the layers with their biases.
+    assert pooling_params("transformer", 48, 20) == 960 + 2 * 96 + 7_056 + 3 * 2_352
 
 
 def test_published_alignment():
