@@ -1,4 +1,4 @@
-"""Regularized evolution and random search, on objectives that are known."""
+"""Regularized evolution and proposals, on objectives that are known."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
 from dnas.strategies.proposals import Proposals
 from tests.toys import Scales
 
-SMALL = EvolutionSettings(
-    population=8, sample_size=4, children=4, iterations=30, mutations=3, mutation_decay=5
-)
 
-
-def evolution(net, settings=SMALL, **more):
+def evolution(net, settings, **more):
     return RegularizedEvolution(UniformPrior(net), net, settings, **more)
 
 
