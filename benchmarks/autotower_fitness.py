@@ -10,14 +10,18 @@ one trained supernet
   the metric of validation.
 
     python benchmarks/autotower_fitness.py --supernet=runs/a/supernet/JOB --truth=runs/a/sampled \
-        --metrics test:recall50.paper test:ndcg50.paper validation:loss_corrected
+        --metrics validation:loss_corrected validation:recall50
 
 Needs a supernet job of a space such as autotower with --save_supernet_weights, and jobs of
-train_sampled.py (--check_test_set_performance for test metrics). An architecture that was trained
-several times has the mean of its results. Prints, for each fitness, the median seconds of a
-candidate (fitnesses take turns, candidate by candidate) and Kendall's tau-b with each metric,
-signed such that 1 is perfect, with 95% BCa intervals over architectures, and the difference to the
-first fitness on the same resamples.
+train_sampled.py. The default metrics are of validation rows: to choose a fitness by test rows would
+be selection on them, so that what a search finds by it could no longer be judged there. Metrics
+such as test:recall50.paper (of jobs with --check_test_set_performance) are for a choice that was
+made before.
+
+An architecture that was trained several times has the mean of its results. Prints, for each
+fitness, the median seconds of a candidate (fitnesses take turns, candidate by candidate) and
+Kendall's tau-b with each metric, signed such that 1 is perfect, with 95% BCa intervals over
+architectures, and the difference to the first fitness on the same resamples.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ import numpy as np
 import torch
 
 import supernets  # noqa: F401  (registers the search spaces, as the scripts do)
-from dnas.cli.identity import identity
+from dnas.cli.identity import weights_identity
 from dnas.cli.score import supernet_setting
 from dnas.cli.scoring import ScoringFlags, make_evaluator
 from dnas.cli.supernet_files import load_supernet
@@ -235,7 +239,7 @@ def main() -> None:
     parser.add_argument("--supernet", type=Path, required=True, help="folder of the supernet's job")
     parser.add_argument("--truth", type=Path, nargs="+", required=True, help="folders of results")
     parser.add_argument(
-        "--metrics", nargs="+", default=["test:recall50.paper", "validation:loss_corrected"],
+        "--metrics", nargs="+", default=["validation:loss_corrected", "validation:recall50"],
         help="of the truth, PART:NAME",
     )  # fmt: skip
     parser.add_argument("--ours", nargs="*", default=list(OURS), help="ROWS:SELECTION")
@@ -250,7 +254,8 @@ def main() -> None:
     space, settings, config, data_config = supernet_setting(folder)
     data = prepared_by(space, data_config)
     net = supernet_of(space, config, data.spec)
-    load_supernet(net, folder.supernet_weights, "--supernet", identity(space, config, data))
+    of_weights = weights_identity(space, config, data)
+    load_supernet(net, folder.supernet_weights, "--supernet", of_weights)
     truth = read_truth(options.truth, options.metrics, settings["search_space"])
     architectures = [net.validate(each.architecture) for each in truth]
     fitnesses: dict[str, Fitness] = {}

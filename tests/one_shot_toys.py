@@ -14,6 +14,7 @@ from dnas.data import TensorBatch
 from dnas.errors import DataError
 from dnas.strategies.evaluator import SharedWeightsEvaluator
 from dnas.strategies.fine_tune import FineTune
+from dnas.strategies.strategy import Strategy
 from dnas.training.task import CLICKS, Metrics
 from tests.toys import Recording
 
@@ -115,6 +116,18 @@ def distance(architecture: Architecture) -> float:
     """How many decisions of ``Scales`` are not what they should be: an objective to plant."""
     wanted = (1, 4, 2, 2, 4, 1, 1, 2, 4, 4, 1, 2)
     return float(sum(architecture[f"scale/d{d}"] != wanted[d] for d in range(len(architecture))))
+
+
+def asked_and_scored(
+    strategy: Strategy, iterations: int = 10**6
+) -> list[list[tuple[Architecture, float]]]:
+    """All that ``strategy`` asks for, by iteration, with its :func:`distance`, which it is told."""
+    found: list[list[tuple[Architecture, float]]] = []
+    while len(found) < iterations and (asked := strategy.ask()):
+        scores = [distance(architecture) for architecture in asked]
+        strategy.tell(asked, scores)
+        found.append(list(zip(asked, scores, strict=True)))
+    return found
 
 
 class Planted:

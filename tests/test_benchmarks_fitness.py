@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -21,6 +22,9 @@ from dnas.data.retrieval import RetrievalDataConfig
 from dnas.errors import ConfigError
 from dnas.files import write_json
 from dnas.spaces import find_space
+from dnas.strategies.recalibration import batch_norms
+from dnas.testing.contracts.given import perturbed
+from dnas.training.retrieval import UNCORRECTED
 
 NAMES = [Architecture({"a/b": n}) for n in range(6)]
 
@@ -81,7 +85,9 @@ def test_agreement_by_hand():
     assert lower_is_better("validation:loss", [1.0, 2.0]) == [1.0, 2.0]
 
 
-def test_fitnesses_are_functions_that_leave_the_supernet_alone(monkeypatch):
+@pytest.fixture
+def setting(monkeypatch):
+    """Space, configuration, data, and a supernet whose architectures differ in their losses."""
     monkeypatch.setattr("benchmarks.autotower_fitness._TRAINING_BATCHES", 3)
     monkeypatch.setattr("benchmarks.autotower_fitness._BATCH", 64)
     space = find_space("autotower")
@@ -96,10 +102,29 @@ def test_fitnesses_are_functions_that_leave_the_supernet_alone(monkeypatch):
         )
     )
     torch.manual_seed(0)
-    net = space.make_supernet(config, data.spec)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net = perturbed(space.make_supernet(config, data.spec))
+    for norm in batch_norms(net):
+        norm.running_mean.normal_(std=0.5)
+        norm.running_var.uniform_(0.2, 5.0)
+    return space, config, data, net
+
+
+def some_architectures(net, count=3):
     generator = torch.Generator().manual_seed(0)
-    architectures = [net.random_architecture(generator) for _ in range(3)]
+    return [net.random_architecture(generator) for _ in range(count)]
+
+
+def loss_batches(data):
+    loader = data.loader("validation", 1, shuffle=False, seed=1, drop_last=False)
+    batches = list(loader.batches(0, -(-len(data.parts["validation"]) // 32)))
+    assert 1 < len(batches) < 40
+    return batches
+
+
+def test_fitnesses_are_functions_that_leave_the_supernet_alone(setting):
+    space, config, data, net = setting
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    architectures = some_architectures(net)
     fitnesses = [released_fitness(net, data, 1)]
     fitnesses += [
         our_fitness(space, config, data, net, each, 1)
@@ -109,8 +134,48 @@ def test_fitnesses_are_functions_that_leave_the_supernet_alone(monkeypatch):
         first = [fitness(architecture) for architecture in architectures]
         assert len(set(first)) > 1
         assert first == [fitness(architecture) for architecture in reversed(architectures)][::-1]
-    # Nearly the loss of our evaluation: all validation rows, statistics of other training rows.
-    assert fitnesses[0](architectures[0]) == pytest.approx(fitnesses[2](architectures[0]), abs=0.1)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     with pytest.raises(ConfigError, match="--ours 'loss': give ROWS:SELECTION"):
         our_fitness(space, config, data, net, "loss", 1)
+
+
+def test_the_released_fitness_by_hand(setting):
+    """Statistics from 0 and 1 through three batches in training mode, then 40 losses of cosines."""
+    _, _, data, net = setting
+    fitness = released_fitness(net, data, 7)
+    training = data.loader("train", 64, shuffle=True, seed=7, drop_last=True)
+    validation = loss_batches(data)
+    found = []
+    for architecture in some_architectures(net):
+        own = copy.deepcopy(net).train()
+        sample = own.one_hot_sample(architecture)
+        for norm in batch_norms(own):
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1.0)
+        torch.manual_seed(7)
+        for batch in training.batches(0, 3):
+            own(*batch.inputs, sample=sample)
+        own.eval()
+        losses = []
+        for batch in (validation * 40)[:40]:
+            outputs = own(*batch.inputs, sample=sample).detach()
+            losses.append(float(UNCORRECTED(outputs, batch.labels)))
+        found.append(sum(losses) / 40)
+        assert fitness(architecture) == pytest.approx(found[-1], rel=1e-12)
+    assert max(found) - min(found) > 0.001  # far more than what is compared
+
+
+def test_a_fitness_of_ours_by_hand(setting):
+    """The mean loss of all validation batches, with the statistics that the supernet has."""
+    space, config, data, net = setting
+    fitness = our_fitness(space, config, data, net, "0:loss", 1)
+    net.eval()
+    found = []
+    for architecture in some_architectures(net):
+        sample, losses = net.one_hot_sample(architecture), []
+        for batch in loss_batches(data):
+            outputs = net(*batch.inputs, sample=sample).detach()
+            losses.append(float(UNCORRECTED(outputs, batch.labels)))
+        found.append(sum(losses) / len(losses))
+        assert fitness(architecture) == pytest.approx(found[-1], rel=1e-12)
+    assert max(found) - min(found) > 0.001

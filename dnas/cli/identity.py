@@ -4,8 +4,9 @@ An identity is flat, with JSON values, so that what differs can be named::
 
     search_space, space.<field>, data.content_hash, split.<flag>, split_rows.<part>
 
-Checkpoints and logs of candidates must agree on all of it; a supernet's weights carry it in their
-file and must agree on what matters to who loads them, see :func:`difference`.
+Checkpoints and logs of candidates must agree on all of it; a supernet's weights carry in their file
+what they come from, see :func:`weights_identity`, and must agree on what matters to who loads them,
+see :func:`difference`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,19 @@ def identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
         for name, part in split.get("parts", {}).items():
             found[f"split_rows.{name}"] = part["hash"]
     return json.loads(json.dumps(found))
+
+
+def weights_identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
+    """The identity of trained weights: without ``SearchSpace.judging_fields``.
+
+    Args:
+        space: Its search space.
+        config: The space's configuration.
+        data: As in :func:`identity`.
+    """
+    judging = {f"space.{name}" for name in space.judging_fields}
+    found = identity(space, config, data)
+    return {key: value for key, value in found.items() if key not in judging}
 
 
 def difference(

@@ -12,10 +12,10 @@ import torch
 
 from dnas.cli.baselines import Baseline, extremes
 from dnas.cli.cost_flags import as_words, named_amounts, with_latency
-from dnas.cli.identity import identity
+from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader
 from dnas.cli.schedules import WeightsOptimizerName
-from dnas.cli.scoring import ScoringFlags, open_evaluations
+from dnas.cli.scoring import ScoringFlags, make_evaluator, open_evaluations
 from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
 from dnas.core import Prior, SuperNet
 from dnas.errors import ConfigError
@@ -119,7 +119,7 @@ class OneShotFlags:
     entropy_weight: float = 0.01
     """Of the policy's entropy, which keeps it from deciding early; reinforce only."""
     baseline_decay: float = 0.9
-    """Share that the moving mean of scores keeps in each iteration; reinforce only."""
+    """Share that the moving moments of scores keep in each iteration; reinforce only."""
     top_k: int = 15
     """Best architectures to give."""
     num_random_archs: int = 0
@@ -272,8 +272,6 @@ def run_one_shot(
     strategy = make_strategy(algorithm, flags, limits, prior, super_net, job.seed)
     # What cannot be done is to be said before the supernet is trained, not afterwards.
     prior.check_strategy(flags.path_sampling)
-    scoring.fine_tune(super_net)
-    scoring.recalibration(super_net)
     strategy.ask()
     baseline = _random_architectures(flags.num_random_archs, limits, prior, super_net, job.seed)
     if flags.sample_extremes:
@@ -287,13 +285,16 @@ def run_one_shot(
     )
     of_job = identity(space, parsed.space, data)
     if flags.supernet_weights is None:
+        # Not to be used: it shows that there are rows to score, fine-tune and recalibrate on.
+        make_evaluator(space, parsed.space, data, scoring, job.seed, device, super_net)
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
     else:
         if unused := flags.unused_training():
             logger.warning(
                 "--supernet_weights: nothing is trained; not used: %s", ", ".join(unused)
             )
-        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights", of_job)
+        of_weights = weights_identity(space, parsed.space, data)
+        load_supernet(super_net, Path(flags.supernet_weights), "--supernet_weights", of_weights)
         steps = 0
     fingerprint = {
         **of_job,
@@ -396,7 +397,7 @@ def _train(
     )
     steps = training.train()
     if flags.save_supernet_weights:
-        save_supernet(job.folder(), super_net, of_job)
+        save_supernet(job.folder(), super_net, weights_identity(space, parsed.space, data))
     return steps
 
 

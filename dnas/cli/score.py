@@ -23,7 +23,7 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
-from dnas.cli.identity import identity
+from dnas.cli.identity import weights_identity
 from dnas.cli.job import JobFlags, StopRequest, run_job
 from dnas.cli.run import guarded
 from dnas.cli.scoring import ScoringFlags, open_evaluations
@@ -85,9 +85,10 @@ def run_scoring(parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:
     space, settings, config, data_config = supernet_setting(supernet)
     seed_everything(job.seed)
     data = prepared_by(space, data_config)
-    _check(records, settings["search_space"], config, space.spec_to_json(data.spec), supernet)
+    _check(records, settings["search_space"], space, config, data.spec, supernet)
     super_net = supernet_of(space, config, data.spec)
-    load_supernet(super_net, supernet.supernet_weights, "--supernet", identity(space, config, data))
+    of_weights = weights_identity(space, config, data)
+    load_supernet(super_net, supernet.supernet_weights, "--supernet", of_weights)
     architectures = [super_net.validate(record.architecture) for record in records.values()]
     ways = {AS_IS: replace(parsed.scoring, finetune_steps=0)}
     if (tuned := parsed.scoring.fine_tune(super_net)) is not None:
@@ -160,22 +161,27 @@ def _records(folder: Path) -> dict[str, ArchitectureRecord]:
 def _check(
     records: Mapping[str, ArchitectureRecord],
     name: str,
+    space: SearchSpace,
     config: Any,
-    spec: Mapping[str, Any],
+    spec: Any,
     supernet: JobFolder,
 ) -> None:
-    """Refuse architectures of another space, or of the same in another setting."""
+    """Refuse architectures of another space, or of the same in another setting.
+
+    How they were judged in their search (``SearchSpace.judging_fields``) is no matter.
+    """
     expected = json.loads(json.dumps(vars(config)))
+    compared = [key for key in expected if key not in space.judging_fields]
     for file, record in records.items():
         found = json.loads(json.dumps(dict(record.space_config)))
-        other = [key for key in expected if found.get(key) != expected[key]]
+        other = [key for key in compared if found.get(key) != expected[key]]
         if record.space != name or other:
             what = f"{other[0]}={found.get(other[0])}" if record.space == name else record.space
             raise ArchitectureError(
                 f"{file} is of {what}, but the supernet {supernet.path.name} of "
                 + (f"{other[0]}={expected[other[0]]}" if record.space == name else name)
             )
-        if dict(record.data_spec) != dict(spec):
+        if dict(record.data_spec) != dict(space.spec_to_json(spec)):
             raise ArchitectureError(
                 f"{file} is of other data than the supernet {supernet.path.name}"
             )

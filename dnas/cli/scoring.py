@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import torch
 
-from dnas.cli.identity import identity
+from dnas.cli.identity import weights_identity
 from dnas.cli.supernet_files import load_supernet
 from dnas.core import Architecture, HasHead, SuperNet
 from dnas.data.first_rows import FirstRows
-from dnas.errors import ConfigError
+from dnas.errors import ConfigError, DataError
 from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
 from dnas.strategies.evaluation_pool import Evaluations, evaluations
 from dnas.strategies.evaluator import SharedWeightsEvaluator, check_head
@@ -143,10 +143,13 @@ def make_evaluator(
         flags: See ScoringFlags.
         seed: Of the random subsets of rows.
         device: Where to compute.
-        super_net: Trained.
+        super_net: Trained; or not yet, to see that the rows can be had.
+
+    Raises:
+        ConfigError: The rows cannot be had, or none tells on the selection.
     """
 
-    def rows(split: str, count: int, *, random: bool, size: int | None = None) -> FirstRows:
+    def rows(split: str, count: int, *, random: bool = True, size: int | None = None) -> FirstRows:
         loader = data.loader(
             split,
             size or flags.eval_batch_size,
@@ -162,17 +165,27 @@ def make_evaluator(
     tuning_rows = None
     if tune is not None:
         count = flags.finetune_rows or tune.steps * tune.batch_size
-        tuning_rows = rows("train", count, random=True)
+        tuning_rows = rows("train", count)
     statistics_rows = None
     if (count := flags.recalibration(super_net)) > 0:
         steps = -(-count // _RECALIBRATION_BATCH)
         size = count // steps  # batches are of one size, and none has a single row
-        statistics_rows = rows("train", steps * size, random=True, size=size)
+        statistics_rows = rows("train", steps * size, size=size)
     random_scores = flags.score_rows > 0 and flags.score_subset == "random"
+    try:
+        score_rows = rows("validation", flags.score_rows, random=random_scores)
+    except DataError as error:
+        if not flags.score_rows:
+            raise
+        raise ConfigError(
+            f"--score_rows={flags.score_rows} --score_subset={flags.score_subset}: {error}; use "
+            + ("--score_subset=first, or " if random_scores else "")
+            + "--score_rows=0 for all rows"
+        ) from error
     return SharedWeightsEvaluator(
         super_net,
         space.task_of(config),
-        rows("validation", flags.score_rows, random=random_scores),
+        score_rows,
         tuning_rows=tuning_rows,
         fine_tune=tune,
         recalibration_rows=statistics_rows,
@@ -266,7 +279,7 @@ def score_architectures(
     data = prepared_by(space, data_config)
     super_net = supernet_of(space, config, data.spec)
     weights = Path(supernet_weights)
-    load_supernet(super_net, weights, "supernet_weights", identity(space, config, data))
+    load_supernet(super_net, weights, "supernet_weights", weights_identity(space, config, data))
     valid = [super_net.validate(architecture) for architecture in architectures]
     with open_evaluations(
         space,

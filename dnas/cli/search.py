@@ -18,7 +18,7 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
-from dnas.cli.identity import identity
+from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.one_shot import OneShotFlags, run_one_shot
 from dnas.cli.run import guarded
@@ -342,7 +342,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
     if not world.is_main:
         return {}
     if flags.save_supernet_weights:
-        save_supernet(folder, super_net, of_job)
+        save_supernet(folder, super_net, weights_identity(space, parsed.space, data))
     baseline = extremes(super_net, cost) if flags.sample_extremes else []
     files = write_architectures(
         [*result.architectures, *baseline],

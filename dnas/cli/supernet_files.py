@@ -41,7 +41,7 @@ def save_supernet(folder: JobFolder, super_net: SuperNet, identity: Mapping[str,
     Args:
         folder: Of the search job.
         super_net: Trained.
-        identity: As :func:`dnas.cli.identity.identity` gives it.
+        identity: As :func:`dnas.cli.identity.weights_identity` gives it.
 
     Raises:
         OSError: It cannot be written, the disk is full say.
@@ -68,7 +68,7 @@ def load_supernet(
         super_net: Gets them.
         weights: The file.
         flag: Which flag named it.
-        identity: Of the job that loads them, see :mod:`dnas.cli.identity`.
+        identity: Of the job that loads them, as ``weights_identity`` gives it.
         but_for: Fields of the space's configuration in which the weights may be of another setting.
 
     Raises:

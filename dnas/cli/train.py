@@ -21,7 +21,7 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
-from dnas.cli.identity import identity
+from dnas.cli.identity import weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.measured_latency import LatencyReport
 from dnas.cli.run import guarded
@@ -281,7 +281,8 @@ def _model(
     if flags.space_overrides:  # with which it may be another supernet, that the weights do not fit
         flag = f"--space_overrides {' '.join(flags.space_overrides)} with {flag}"
     replaced = [word.partition("=")[0] for word in flags.space_overrides]
-    load_supernet(super_net, weights, flag, identity(space, config, data), but_for=replaced)
+    of_weights = weights_identity(space, config, data)
+    load_supernet(super_net, weights, flag, of_weights, but_for=replaced)
     with torch.no_grad():
         return super_net.build(record.architecture, inherit_weights=True)
 

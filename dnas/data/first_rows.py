@@ -29,11 +29,14 @@ class FirstRows:
         self._steps = min(-(-rows // size), len(loader)) if rows else len(loader)
         #: Rows of the last batch; None: as many as it has.
         self._last = rows - (self._steps - 1) * size if rows else None
-        if self._last is not None and self._last < size and not isinstance(first, RowBatch):
-            raise DataError(
-                f"{type(first).__name__} has no method rows(part: slice), which gives some rows of "
-                f"a batch: add it, or take a multiple of {size} rows"
-            )
+        if self._last is not None and not isinstance(first, RowBatch):
+            there = len(next(iter(loader.batches(self._steps - 1, self._steps))).labels)
+            if self._last < there:
+                raise DataError(
+                    f"{self._last} of {there} rows are wanted of the last batch, and "
+                    f"{type(first).__name__} has no method rows(part: slice), which gives some "
+                    f"rows of a batch: add it, or take a multiple of {size} rows"
+                )
 
     def __len__(self) -> int:
         return self._steps

@@ -85,6 +85,9 @@ class SearchSpace(ABC):
     """What is trained and measured; :meth:`task_of` says where settings decide it."""
     default_cost: ClassVar[str]
     """The cost that counts where none is named: one of ``SuperNet.expected_cost``."""
+    judging_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of ``config_class`` that say how models are judged, and neither shape nor train their
+    weights: a trained supernet may be searched with others."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse a space whose architecture files nobody could read, before it has written any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import nn
@@ -35,6 +35,11 @@ def check_space(space: object) -> SearchSpace:
     _check_text(who, "default_cost", getattr(space, "default_cost", None), "one of its costs")
     for attribute in ("config_class", "data_class"):
         _check_settings(who, attribute, getattr(space, attribute, None))
+    names = {entry.name for entry in fields(space.config_class)}
+    if unknown := [name for name in space.judging_fields if name not in names]:
+        raise ConfigError(
+            f"{who}.judging_fields: {space.config_class.__name__} has no field {unknown[0]!r}"
+        )
     task = getattr(space, "task", None)
     if not isinstance(task, Task):
         raise ConfigError(

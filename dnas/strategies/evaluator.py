@@ -25,6 +25,7 @@ from dnas.strategies.fine_tune import FineTune, fine_tune_head
 from dnas.strategies.recalibration import recalibrated
 from dnas.strategies.telling import TellingBatches
 from dnas.training.evaluate import evaluate
+from dnas.training.modes import evaluating
 from dnas.training.task import Metrics, Task
 from dnas.training.world import Share
 
@@ -168,20 +169,15 @@ class SharedWeightsEvaluator:
         """``(n, H)`` of the rows to fine-tune on."""
         net = self.super_net
         assert isinstance(net, HasHead)
-        was_training = net.training
-        net.eval()
-        try:
-            with torch.no_grad():
-                found: Tensor | None = None
-                row = 0
-                rows = sum(len(batch.labels) for batch in self.tuning_batches)
-                for batch in self.tuning_batches:
-                    part = net.head_features(*batch.inputs, architecture=architecture)
-                    if found is None:
-                        found = part.new_empty(rows, part.shape[1])
-                    found[row : row + len(part)] = part
-                    row += len(part)
-        finally:
-            net.train(was_training)
+        with evaluating(net), torch.no_grad():
+            found: Tensor | None = None
+            row = 0
+            rows = sum(len(batch.labels) for batch in self.tuning_batches)
+            for batch in self.tuning_batches:
+                part = net.head_features(*batch.inputs, architecture=architecture)
+                if found is None:
+                    found = part.new_empty(rows, part.shape[1])
+                found[row : row + len(part)] = part
+                row += len(part)
         assert found is not None
         return found

@@ -20,6 +20,7 @@ import torch
 
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.errors import ConfigError
+from dnas.strategies.budget import Budget
 from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator
 
@@ -30,7 +31,7 @@ TRIES_PER_MUTATION = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvolutionSettings:
+class EvolutionSettings(Budget):
     """Numbers of an evolution; the defaults are the paper's.
 
     Attributes:
@@ -42,28 +43,17 @@ class EvolutionSettings:
         mutation_decay: Iterations after which it is one mutation less, down to one.
     """
 
-    population: int = 64
     sample_size: int = 32
-    children: int = 16
-    iterations: int = 100
     mutations: int = 5
     mutation_decay: int = 20
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            flag = "n_iterations" if name == "iterations" else name
-            least = 0 if name == "iterations" else 1
-            if value < least:
-                raise ConfigError(f"--{flag} must be at least {least}, but got {value}")
+        super().__post_init__()
+        self._check_at_least(1, "sample_size", "mutations", "mutation_decay")
         if self.sample_size > self.population:
             raise ConfigError(
                 f"--sample_size={self.sample_size} is more than --population={self.population}"
             )
-
-    @property
-    def evaluations(self) -> int:
-        """Architectures that are evaluated in all."""
-        return self.population + self.children * self.iterations
 
     def mutations_at(self, iteration: int) -> int:
         """Mutations of each child in an iteration, counted from 0."""

@@ -21,6 +21,7 @@ import torch
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.core.sampling import below
 from dnas.errors import ConfigError
+from dnas.strategies.budget import Budget
 from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator
 
@@ -30,13 +31,13 @@ TRIES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneticSettings:
+class GeneticSettings(Budget):
     """Numbers of a genetic search; the defaults are the paper's.
 
     Attributes:
         population: Random architectures of the first iteration.
-        children: New architectures of each iteration after it: ``children // 2`` mutants, the
-            others crossovers.
+        children: New architectures of each iteration after it, half of them mutants, the others
+            crossovers; of an odd number one more is a mutant.
         iterations: After the first.
         parents: How many of the best are parents.
         mutation_probability: With which a mutant's decisions are drawn anew, each for itself.
@@ -49,25 +50,12 @@ class GeneticSettings:
     mutation_probability: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, flag, least in (
-            ("population", "population", 1),
-            ("children", "children", 1),
-            ("iterations", "n_iterations", 0),
-            ("parents", "num_parents", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"--{flag} must be at least {least}, but got {getattr(self, name)}"
-                )
+        super().__post_init__()
+        self._check_at_least(1, parents="num_parents")
         if not 0 < self.mutation_probability <= 1:
             raise ConfigError(
                 f"--mutation_probability must be in (0, 1], but got {self.mutation_probability}"
             )
-
-    @property
-    def evaluations(self) -> int:
-        """Architectures that are evaluated in all."""
-        return self.population + self.children * self.iterations
 
 
 class GeneticSearch:
@@ -126,9 +114,9 @@ class GeneticSearch:
         if not self.parents:
             count = settings.children if self.iteration else settings.population
             return self.proposals.take(count, random)
-        mutants = self.proposals.take(settings.children // 2, child(mutant))
-        others = settings.children - settings.children // 2
-        return mutants + self.proposals.take(others, child(crossover), besides=mutants)
+        mutants = self.proposals.take((settings.children + 1) // 2, child(mutant))
+        crossovers = settings.children // 2
+        return mutants + self.proposals.take(crossovers, child(crossover), besides=mutants)
 
     def tell(self, architectures: Sequence[Architecture], scores: Sequence[float]) -> None:
         """The best of these and of the parents are the parents from now on."""

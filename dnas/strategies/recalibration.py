@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dnas.data.batch import Batch
+from dnas.training.modes import evaluating
 
 #: Of a batch norm: what forward passes in training mode write to.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -53,27 +54,25 @@ def recalibrated(
     """
     norms = batch_norms(module)
     kept = [(norm.momentum, {name: getattr(norm, name) for name in _STATISTICS}) for norm in norms]
-    was_training = module.training
-    try:
-        module.eval()
-        for norm in norms:
-            norm.train()
-            norm.momentum = None  # an average over all batches, not a moving one
-            for name in _STATISTICS:
-                setattr(norm, name, torch.zeros_like(getattr(norm, name)))
-        with torch.no_grad():
-            for batch in batches:
-                forward(batch)
-        for norm, (_, statistics) in zip(norms, kept, strict=True):
-            norm.eval()
-            if not int(norm.num_batches_tracked):  # type: ignore[arg-type]
+    with evaluating(module):
+        try:
+            for norm in norms:
+                norm.train()
+                norm.momentum = None  # an average over all batches, not a moving one
+                for name in _STATISTICS:
+                    setattr(norm, name, torch.zeros_like(getattr(norm, name)))
+            with torch.no_grad():
+                for batch in batches:
+                    forward(batch)
+            for norm, (_, statistics) in zip(norms, kept, strict=True):
+                norm.eval()
+                if not int(norm.num_batches_tracked):  # type: ignore[arg-type]
+                    _restore(norm, statistics)
+            yield
+        finally:
+            for norm, (momentum, statistics) in zip(norms, kept, strict=True):
+                norm.momentum = momentum
                 _restore(norm, statistics)
-        yield
-    finally:
-        for norm, (momentum, statistics) in zip(norms, kept, strict=True):
-            norm.momentum = momentum
-            _restore(norm, statistics)
-        module.train(was_training)
 
 
 def _restore(norm: nn.Module, statistics: dict[str, torch.Tensor]) -> None:

@@ -2,17 +2,21 @@
 
 Every iteration draws architectures from the policy and moves it along
 ``mean_n A_n d log pi(a_n) + entropy_weight dH``, where the advantage A of an architecture is how
-much lower its score is than a moving mean of scores, the baseline, in moving standard deviations,
-so that learning rates mean the same for all metrics.
+much lower its score is than the mean of the iteration's other draws, its baseline, in moving
+standard deviations, so that learning rates mean the same for all metrics. A draw that is the only
+one of its iteration is compared with a moving mean of scores.
 
 ENAS [Pham2018enas]_ has the same estimator for an LSTM that makes one decision after the other, and
 trains it and the supernet in turns. This is the variant without an LSTM, as in [Bender2020tunas]_:
 decisions are independent given the policy, which works in any space, and the supernet is trained
 already.
 
-What is above a cost limit is drawn again, so that the policy is conditioned on the limits. With the
-baseline at the mean score of what it draws, the estimate is the gradient of that conditional mean:
-``Cov(A, d log pi)`` has no part in which the probability of the limits shows.
+What is above a cost limit is drawn again, so that the policy is conditioned on the limits, under
+which the mean of d log pi is not zero. The draws of an iteration are independent, and a baseline of
+the others has the mean score of what is drawn: the estimate then has the mean ``-Cov(score, d log
+pi)``, which is the gradient of the conditional mean of the scores with its sign changed, up to the
+scale, with limits as without. One that lags behind, such as the moving mean, would add its distance
+from that mean times the mean of d log pi.
 
 A network that is drawn again counts, but is not evaluated again: the budget is of evaluations.
 
@@ -35,6 +39,7 @@ import torch
 
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
+from dnas.strategies.budget import Budget
 from dnas.strategies.policy import Policy
 from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator
@@ -45,7 +50,7 @@ PATIENCE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforceSettings:
+class ReinforceSettings(Budget):
     """Numbers of a search by REINFORCE.
 
     Attributes:
@@ -57,23 +62,12 @@ class ReinforceSettings:
         baseline_decay: Share that the moving mean and variance of scores keep in each iteration.
     """
 
-    population: int = 64
-    children: int = 16
-    iterations: int = 100
     lr: float = 0.25
     entropy_weight: float = 0.01
     baseline_decay: float = 0.9
 
     def __post_init__(self) -> None:
-        for name, flag, least in (
-            ("population", "population", 1),
-            ("children", "children", 1),
-            ("iterations", "n_iterations", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"--{flag} must be at least {least}, but got {getattr(self, name)}"
-                )
+        super().__post_init__()
         if not self.lr > 0:
             raise ConfigError(f"--policy_lr must be positive, but got {self.lr}")
         if not self.entropy_weight >= 0:
@@ -81,10 +75,20 @@ class ReinforceSettings:
         if not 0 <= self.baseline_decay < 1:
             raise ConfigError(f"--baseline_decay must be in [0, 1), but got {self.baseline_decay}")
 
-    @property
-    def evaluations(self) -> int:
-        """Architectures that are evaluated in all."""
-        return self.population + self.children * self.iterations
+
+def advantages_of(scores: torch.Tensor, moving_mean: float) -> torch.Tensor:
+    """``(N,)``: by how much each score is lower than the mean of the others.
+
+    With m the mean of all, the mean of the others less score n is ``N / (N - 1) (m - score_n)``.
+
+    Args:
+        scores: ``(N,)`` of an iteration, lower is better.
+        moving_mean: What a single score is compared with.
+    """
+    if len(scores) == 1:
+        return moving_mean - scores
+    shifted = scores - scores[0]  # so that equal scores are exactly zeros, and so is their mean
+    return len(scores) / (len(scores) - 1) * (shifted.mean() - shifted)
 
 
 class ReinforceSearch:
@@ -117,7 +121,7 @@ class ReinforceSearch:
         #: Iterations in a row without anything new.
         self.still = 0
         #: Moving mean and variance of scores; None before the first finite one.
-        self.baseline: float | None = None
+        self.mean: float | None = None
         self.variance = 0.0
         #: The largest finite score so far: what a failure counts as.
         self.worst = -math.inf
@@ -151,9 +155,9 @@ class ReinforceSearch:
         if self.worst == -math.inf:
             return
         told = torch.tensor(scores, dtype=torch.float64).clamp(max=self.worst)
-        baseline = self._follow(told)
+        moving_mean = self._follow(told)
         if self.variance > 0:
-            advantages = (baseline - told) / math.sqrt(self.variance)
+            advantages = advantages_of(told, moving_mean) / math.sqrt(self.variance)
             self.policy.ascend(
                 architectures,
                 advantages,
@@ -162,16 +166,16 @@ class ReinforceSearch:
             )
 
     def _follow(self, told: torch.Tensor) -> float:
-        """Move the baseline, and the variance around it; gives the baseline."""
-        baseline = float(told.mean())
+        """Move the mean of scores, and the variance around it; gives the mean."""
+        mean = float(told.mean())
         decay = 0.0
-        if self.baseline is not None:
+        if self.mean is not None:
             decay = self.settings.baseline_decay
-            baseline = decay * self.baseline + (1 - decay) * baseline
-        spread = float((told - baseline).square().mean())
+            mean = decay * self.mean + (1 - decay) * mean
+        spread = float((told - mean).square().mean())
         self.variance = decay * self.variance + (1 - decay) * spread
-        self.baseline = baseline
-        return baseline
+        self.mean = mean
+        return mean
 
     def describe(self) -> dict[str, Any]:
         """Name, numbers, limits and seed."""
@@ -188,7 +192,7 @@ class ReinforceSearch:
             "iteration": self.iteration,
             "still": self.still,
             "policy": self.policy.state_dict(),
-            "baseline": self.baseline,
+            "mean": self.mean,
             "variance": self.variance,
             "worst": self.worst,
             "seen": sorted(self.proposals.seen),
@@ -198,6 +202,6 @@ class ReinforceSearch:
         """Restore what ``state_dict`` gave."""
         self.iteration, self.still = state["iteration"], state["still"]
         self.policy.load_state_dict(state["policy"])
-        self.baseline, self.variance = state["baseline"], state["variance"]
+        self.mean, self.variance = state["mean"], state["variance"]
         self.worst = state["worst"]
         self.proposals.seen = set(state["seen"])

@@ -32,7 +32,8 @@ class TellingBatches:
         if not self._steps:
             raise ConfigError(
                 f"none of {len(loader)} batches tells on {metric!r}, by which candidates are "
-                "compared; use --score_rows=0, or another selection"
+                "compared: those that --score_rows and --score_subset take have no part in it; use "
+                "--score_rows=0 for all rows, or another selection"
             )
 
     def __len__(self) -> int:

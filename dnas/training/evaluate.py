@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader
 from dnas.training.judging import check_accumulator, check_finite_metrics, check_metrics
+from dnas.training.modes import evaluating
 from dnas.training.task import MetricAccumulator
 from dnas.training.world import Share, World
 
@@ -44,18 +45,13 @@ def evaluate(
     check_accumulator(metrics)
     world = world or World()
     finite: list[Tensor] = []
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            for batch in loader.batches(0, len(loader)):
-                share = world.share(len(batch.labels))
-                outputs = forward(world.local(batch, share).to(device), share)
-                outputs = world.gather(outputs, share)
-                metrics.update(outputs, batch.labels.to(device))
-                finite.append(torch.isfinite(outputs).all())
-    finally:
-        module.train(was_training)
+    with evaluating(module), torch.no_grad():
+        for batch in loader.batches(0, len(loader)):
+            share = world.share(len(batch.labels))
+            outputs = forward(world.local(batch, share).to(device), share)
+            outputs = world.gather(outputs, share)
+            metrics.update(outputs, batch.labels.to(device))
+            finite.append(torch.isfinite(outputs).all())
     found = check_metrics(metrics.compute())
     if part is not None:
         # Nothing is read from the device unless a metric is wrong.

@@ -14,6 +14,7 @@ from dnas.data.batch import Batch
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError, DataError
 from dnas.metrics import NonFiniteError
+from dnas.training.modes import evaluating
 from dnas.training.task import MetricAccumulator, Task
 
 logger = logging.getLogger(__name__)
@@ -108,15 +109,10 @@ def check_task(
     """
     accumulator: MetricAccumulator = task.metrics()
     check_accumulator(accumulator)
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            for batch in loader.batches(0, 1):
-                outputs = forward(batch.to(device))
-                labels = batch.labels.to(device)
-    finally:
-        module.train(was_training)
+    with evaluating(module), torch.no_grad():
+        for batch in loader.batches(0, 1):
+            outputs = forward(batch.to(device))
+            labels = batch.labels.to(device)
     try:
         accumulator.update(outputs, labels)
         computed = accumulator.compute()

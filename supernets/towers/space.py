@@ -18,6 +18,7 @@ class RetrievalSpace(SearchSpace):
     data_class = RetrievalDataConfig
     task = RETRIEVAL
     default_cost = "flops"
+    judging_fields = ("selection",)
 
     def task_of(self, config: TwoTowerConfig) -> Task:
         """Retrieval with the loss and the selection of these settings."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
 from dnas.cli import main as console
-from dnas.cli import search, train
+from dnas.cli import score, search, train
 
 DATA = (
     "--data_set=towers_synthetic", "--synthetic_users=60", "--synthetic_items=100",
@@ -35,7 +36,7 @@ def searched(folder, *flags):
     return [folder / name for name in result["architectures"]]
 
 
-@pytest.mark.parametrize("algorithm", ["evolution", "random_search"])
+@pytest.mark.parametrize("algorithm", ["evolution", "genetic", "reinforce", "random_search"])
 def test_a_one_shot_search_and_training_what_it_found(algorithm, tmp_path):
     limits = ("--cost_limit", "paper_flops=40000", "user_paper_params=30000")
     flags = (f"--search_algorithm={algorithm}", *ONE_SHOT, *limits)
@@ -52,6 +53,63 @@ def test_a_one_shot_search_and_training_what_it_found(algorithm, tmp_path):
     result = json.loads(path.read_text())
     assert math.isfinite(result["validation"]["loss_corrected"])
     assert "recall50.temporal_exclude" in result["test"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--score_rows=100"],
+            "--score_rows=100 --score_subset=random: .*; use --score_subset=first, or "
+            "--score_rows=0 for all rows",
+        ),
+        (
+            ["--score_rows=50", "--score_subset=first"],
+            "--score_rows=50 --score_subset=first: 18 of 32 rows .* TowerBatch has no method rows"
+            ".* a multiple of 32 rows; use --score_rows=0",
+        ),
+        (  # ten batches of the loss, and the next one is all 60 users
+            ["--score_rows=352", "--score_subset=first"],
+            "--score_rows=352 --score_subset=first: 32 of 60 rows are wanted of the last batch",
+        ),
+        (
+            ["--score_rows=32", "--score_subset=first", "--selection=recall50"],
+            "none of 1 batches tells on 'recall50', .* --score_rows and --score_subset take",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_had_are_said_before_anything_is_trained(flags, said, tmp_path, capsys):
+    words = [
+        *SPACE, *DATA, *ONE_SHOT, "--search_algorithm=genetic", "--validation_batch_size=32",
+        f"--save_metrics_param={tmp_path}/result.json", *flags,
+    ]  # fmt: skip
+    assert search.main(words) == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_trained_supernet_is_searched_by_another_metric(tmp_path, capsys):
+    """Its weights are those of any selection; its candidates are not, nor are other weights."""
+    one_shot = ("--search_algorithm=random_search", "--recalibration_rows=64", *ONE_SHOT[-5:])
+    [first] = searched(tmp_path / "trained", *one_shot, *ONE_SHOT[:4], "--save_supernet_weights")
+    weights = f"--supernet_weights={tmp_path}/trained/supernet.safetensors"
+    chosen = (*one_shot, weights, "--selection=recall50")
+    [second] = searched(tmp_path / "again", *chosen)
+    metrics = [json.loads(each.read_text())["provenance"]["metrics"] for each in (first, second)]
+    assert "recall50" not in metrics[0]
+    assert 0 < metrics[1]["recall50"] < 1
+    words = [*SPACE, *DATA, f"--save_metrics_param={tmp_path}/again/result.json"]
+    assert search.main([*words, *one_shot, weights]) == 2  # that folder has other scores
+    assert "candidates.jsonl: the checkpoint was made with space.selection='recall50'" in (
+        capsys.readouterr().err
+    )
+    assert search.main([*words, *chosen, "--temperature=0.1"]) == 2
+    assert "space.temperature was 0.05, is 0.1" in capsys.readouterr().err
+    scored = [f"--supernet={tmp_path}/trained", f"--architectures={tmp_path}/again/architectures"]
+    result = tmp_path / "scores" / "result.json"
+    assert score.main([*scored, f"--save_metrics_param={result}", "--host_gpu_id=cpu",
+                       "--recalibration_rows=64"]) == 0  # fmt: skip
+    assert json.loads(result.read_text())["selection"] == "loss_corrected"
 
 
 def test_a_differentiable_search(tmp_path):

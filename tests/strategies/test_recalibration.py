@@ -104,6 +104,20 @@ def test_an_error_leaves_the_supernet_as_it_was():
     assert net.training
 
 
+@pytest.mark.parametrize("recalibrate", [True, False])
+def test_a_frozen_batch_norm_stays_frozen(recalibrate):
+    net = normed()
+    net.norm.eval()
+    modes = {name: module.training for name, module in net.named_modules()}
+    evaluate = recalibrated_evaluator(net)
+    if not recalibrate:
+        evaluate = SharedWeightsEvaluator(net, CLICKS, evaluate.score_rows)
+    evaluate(architectures(net)[0])
+    assert {name: module.training for name, module in net.named_modules()} == modes
+    assert modes[""]
+    assert not modes["norm"]
+
+
 def test_metrics_are_those_of_a_copy_with_its_own_statistics():
     net = normed()
     evaluate = recalibrated_evaluator(net)
