@@ -26,7 +26,7 @@ from dnas.training.task import Metrics
 #: Steps of fine-tuning where a supernet can be fine-tuned and nothing else is said.
 _USUAL_STEPS = 500
 #: Rows of a recalibration where a supernet has batch norms and nothing else is said.
-_USUAL_RECALIBRATION = 16384
+_USUAL_RECALIBRATION = 4096
 #: Most rows of one of its batches, whatever --eval_batch_size is: it decides statistics, a little.
 _RECALIBRATION_BATCH = 1024
 
@@ -54,7 +54,7 @@ class ScoringFlags:
     """Epsilon of fine-tuning's Adagrad."""
     recalibration_rows: int = -1
     """Training rows from which the statistics of a candidate's batch norms are computed before it
-    is judged; 0: those of the supernet are used; -1: 16384 where the supernet has batch norms."""
+    is judged; 0: those of the supernet are used; -1: 4096 where the supernet has batch norms."""
     eval_processes: int = 1
     """Processes that evaluate candidates side by side; each uses OMP_NUM_THREADS threads."""
 

@@ -169,7 +169,7 @@ def test_other_processes_have_the_same_metrics_and_do_not_write_to_shared_memory
 
 
 def test_rows_are_sixteen_thousand_where_there_is_a_batch_norm():
-    assert ScoringFlags().recalibration(Normed()) == 16384
+    assert ScoringFlags().recalibration(Normed()) == 4096
     assert ScoringFlags().recalibration(Prefix()) == 0
     assert ScoringFlags(recalibration_rows=0).recalibration(Normed()) == 0
     assert ScoringFlags(recalibration_rows=50).recalibration(Normed()) == 50
