@@ -1,10 +1,14 @@
-"""How many architectures a search evaluates."""
+"""What searches that learn from scores have in common: a budget, limits, a seed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
 
+from dnas.core import SuperNet
 from dnas.errors import ConfigError
+from dnas.strategies.proposals import Proposals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +45,46 @@ class Budget:
     def evaluations(self) -> int:
         """Architectures that are evaluated in all."""
         return self.population + self.children * self.iterations
+
+
+SettingsT = TypeVar("SettingsT", bound=Budget)
+
+
+class BudgetedSearch(Generic[SettingsT]):
+    """State that all these strategies have; see :mod:`dnas.strategies.strategy`.
+
+    Args:
+        super_net: Knows canonical forms and costs.
+        settings: The numbers of the search.
+        cost_limits: Cost name -> the most that an architecture may cost.
+        seed: Of all draws.
+
+    Attributes:
+        proposals: What has been evaluated, and what is cheap enough.
+        evaluations: Architectures that are evaluated in all.
+        iteration: The next one, from 0.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        super_net: SuperNet,
+        settings: SettingsT,
+        cost_limits: Mapping[str, float] | None,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.proposals = Proposals(super_net, cost_limits)
+        self.evaluations = settings.evaluations
+        self.iteration = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Name, numbers, limits and seed."""
+        return {
+            "name": self.name,
+            **asdict(self.settings),
+            "cost_limits": self.proposals.cost_limits,
+            "seed": self.seed,
+        }

@@ -13,15 +13,14 @@ worst, keeps an architecture that was lucky once from staying for ever.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.errors import ConfigError
-from dnas.strategies.budget import Budget
-from dnas.strategies.proposals import Proposals
+from dnas.strategies.budget import Budget, BudgetedSearch
 from dnas.training.seeding import make_generator
 
 _CPU = torch.device("cpu")
@@ -60,7 +59,7 @@ class EvolutionSettings(Budget):
         return max(self.mutations - iteration // self.mutation_decay, 1)
 
 
-class RegularizedEvolution:
+class RegularizedEvolution(BudgetedSearch[EvolutionSettings]):
     """A Strategy, see :mod:`dnas.strategies.strategy`.
 
     Args:
@@ -82,12 +81,8 @@ class RegularizedEvolution:
         cost_limits: Mapping[str, float] | None = None,
         seed: int = 1,
     ) -> None:
+        super().__init__(super_net, settings or EvolutionSettings(), cost_limits, seed)
         self.prior = prior
-        self.settings = settings or EvolutionSettings()
-        self.seed = seed
-        self.proposals = Proposals(super_net, cost_limits)
-        self.evaluations = self.settings.evaluations
-        self.iteration = 0
         #: Members with their scores, the oldest first.
         self.population: list[tuple[Architecture, float]] = []
 
@@ -124,15 +119,6 @@ class RegularizedEvolution:
         order = torch.randperm(len(self.population), generator=generator).tolist()
         drawn = sorted(order[: self.settings.sample_size])
         return min((self.population[i] for i in drawn), key=lambda member: member[1])[0]
-
-    def describe(self) -> dict[str, Any]:
-        """Name, numbers, limits and seed."""
-        return {
-            "name": self.name,
-            **asdict(self.settings),
-            "cost_limits": self.proposals.cost_limits,
-            "seed": self.seed,
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Population, iteration, and what was evaluated."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +21,7 @@ import torch
 from dnas.core import Architecture, Prior, SuperNet
 from dnas.core.sampling import below
 from dnas.errors import ConfigError
-from dnas.strategies.budget import Budget
-from dnas.strategies.proposals import Proposals
+from dnas.strategies.budget import Budget, BudgetedSearch
 from dnas.training.seeding import make_generator
 
 _CPU = torch.device("cpu")
@@ -58,7 +57,7 @@ class GeneticSettings(Budget):
             )
 
 
-class GeneticSearch:
+class GeneticSearch(BudgetedSearch[GeneticSettings]):
     """A Strategy, see :mod:`dnas.strategies.strategy`.
 
     Args:
@@ -80,12 +79,8 @@ class GeneticSearch:
         cost_limits: Mapping[str, float] | None = None,
         seed: int = 1,
     ) -> None:
+        super().__init__(super_net, settings or GeneticSettings(), cost_limits, seed)
         self.prior = prior
-        self.settings = settings or GeneticSettings()
-        self.seed = seed
-        self.proposals = Proposals(super_net, cost_limits)
-        self.evaluations = self.settings.evaluations
-        self.iteration = 0
         #: The best so far with their scores, the best first; of equally good ones the earlier.
         self.parents: list[tuple[Architecture, float]] = []
 
@@ -125,15 +120,6 @@ class GeneticSearch:
         pool = [*self.parents, *(pair for pair in told if pair[1] < math.inf)]
         self.parents = sorted(pool, key=lambda pair: pair[1])[: self.settings.parents]
         self.iteration += 1
-
-    def describe(self) -> dict[str, Any]:
-        """Name, numbers, limits and seed."""
-        return {
-            "name": self.name,
-            **asdict(self.settings),
-            "cost_limits": self.proposals.cost_limits,
-            "seed": self.seed,
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Parents, iteration, and what was evaluated."""

@@ -32,16 +32,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dnas.core import Architecture, SuperNet
 from dnas.errors import ConfigError
-from dnas.strategies.budget import Budget
+from dnas.strategies.budget import Budget, BudgetedSearch
 from dnas.strategies.policy import Policy
-from dnas.strategies.proposals import Proposals
 from dnas.training.seeding import make_generator
 
 _CPU = torch.device("cpu")
@@ -91,7 +90,7 @@ def advantages_of(scores: torch.Tensor, moving_mean: float) -> torch.Tensor:
     return len(scores) / (len(scores) - 1) * (shifted.mean() - shifted)
 
 
-class ReinforceSearch:
+class ReinforceSearch(BudgetedSearch[ReinforceSettings]):
     """A Strategy, see :mod:`dnas.strategies.strategy`.
 
     Args:
@@ -111,13 +110,9 @@ class ReinforceSearch:
         cost_limits: Mapping[str, float] | None = None,
         seed: int = 1,
     ) -> None:
+        super().__init__(super_net, settings or ReinforceSettings(), cost_limits, seed)
         self.super_net = super_net
-        self.settings = settings or ReinforceSettings()
-        self.seed = seed
-        self.proposals = Proposals(super_net, cost_limits)
         self.policy = Policy(super_net)
-        self.evaluations = self.settings.evaluations
-        self.iteration = 0
         #: Iterations in a row without anything new.
         self.still = 0
         #: Moving mean and variance of scores; None before the first finite one.
@@ -176,15 +171,6 @@ class ReinforceSearch:
         self.variance = decay * self.variance + (1 - decay) * spread
         self.mean = mean
         return mean
-
-    def describe(self) -> dict[str, Any]:
-        """Name, numbers, limits and seed."""
-        return {
-            "name": self.name,
-            **asdict(self.settings),
-            "cost_limits": self.proposals.cost_limits,
-            "seed": self.seed,
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Policy, moments of the scores, iteration, and what was evaluated."""
