@@ -71,6 +71,8 @@ class TowerBaselinesSuperNet(SuperNet):
         self.poolings = nn.ModuleDict({kind: part.pooling for kind, part in parts.items()})
         self.users = nn.ModuleDict({kind: part.user for kind, part in parts.items()})
         self.items = nn.ModuleDict({kind: part.item for kind, part in parts.items()})
+        # Once: to walk through all models takes longer than to add up what one costs.
+        self._option_costs = self._costs_of_models()
 
     def forward(
         self,
@@ -114,17 +116,7 @@ class TowerBaselinesSuperNet(SuperNet):
         quarter of the towers' FLOPs (the published figures are half of the MACs), and include the
         scores of a row against a batch of 1024 and half of what batch norms normalize.
         """
-        tables: dict[str, list[float]] = {name: [] for name in _COSTS}
-        for kind in KINDS:
-            user, item = tower_costs(self._parts(kind))
-            flops, params = user.flops + item.flops, user.params + item.params
-            others = PAPER_BATCH * output_width(kind, self.config)
-            others += user.normalized + item.normalized
-            row = (flops, params, user.flops, item.flops, user.params, item.params,
-                   flops / 4 + others / 2, params)  # fmt: skip
-            for name, number in zip(_COSTS, row, strict=True):
-                tables[name].append(number)
-        return {name: {"model": [row]} for name, row in tables.items()}
+        return self._option_costs
 
     def fixed_costs(self) -> Mapping[str, float]:
         """The tables, which all models have."""
@@ -145,6 +137,19 @@ class TowerBaselinesSuperNet(SuperNet):
             inputs = make_inputs(self.config, self.spec, AveragePooling())
             parts = baseline_parts(kind, self.config, inputs)
         return assembled(inputs, parts)
+
+    def _costs_of_models(self) -> OptionCosts:
+        tables: dict[str, list[float]] = {name: [] for name in _COSTS}
+        for kind in KINDS:
+            user, item = tower_costs(self._parts(kind))
+            flops, params = user.flops + item.flops, user.params + item.params
+            others = PAPER_BATCH * output_width(kind, self.config)
+            others += user.normalized + item.normalized
+            row = (flops, params, user.flops, item.flops, user.params, item.params,
+                   flops / 4 + others / 2, params)  # fmt: skip
+            for name, number in zip(_COSTS, row, strict=True):
+                tables[name].append(number)
+        return {name: {"model": [row]} for name, row in tables.items()}
 
     def _parts(self, kind: str) -> Parts:
         return Parts(self.poolings[kind], self.users[kind], self.items[kind])
