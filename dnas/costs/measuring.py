@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from dnas.core import Operator
+from dnas.core.modes import evaluating
 from dnas.costs.conditions import DTYPES, Conditions
 from dnas.costs.kinds import completed, find_kind
 from dnas.errors import ConfigError
@@ -229,9 +230,8 @@ def measure_model(
         clock: ``Conditions.timer()``, if sums of operators are to be compared with it.
     """
     on_device = [tuple(_moved(part, device, None) for part in batch) for batch in batches]
-    was_training = module.training
-    try:
-        call = _cycling(module.eval(), on_device)
+    with evaluating(module):
+        call = _cycling(module, on_device)
         turns = measure_in_turns(
             {"model": lambda: call},
             rounds=rounds,
@@ -240,8 +240,6 @@ def measure_model(
             clock=clock,
         )
         return Measurement.of([turn for _, turn in turns])
-    finally:
-        module.train(was_training)
 
 
 def _call(module: nn.Module, batches: Sequence[tuple[Any, ...]], conditions: Conditions) -> Call:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dnas.core import Architecture, HasHead, SuperNet
+from dnas.core.modes import evaluating
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
@@ -25,7 +26,6 @@ from dnas.strategies.fine_tune import FineTune, fine_tune_head
 from dnas.strategies.recalibration import recalibrated
 from dnas.strategies.telling import TellingBatches
 from dnas.training.evaluate import evaluate
-from dnas.training.modes import evaluating
 from dnas.training.task import Metrics, Task
 from dnas.training.world import Share
 

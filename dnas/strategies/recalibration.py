@@ -20,8 +20,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dnas.core.modes import evaluating
 from dnas.data.batch import Batch
-from dnas.training.modes import evaluating
 
 #: Of a batch norm: what forward passes in training mode write to.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

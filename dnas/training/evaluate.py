@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dnas.core.modes import evaluating
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader
 from dnas.training.judging import check_accumulator, check_finite_metrics, check_metrics
-from dnas.training.modes import evaluating
 from dnas.training.task import MetricAccumulator
 from dnas.training.world import Share, World
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnas.core.modes import evaluating
 from dnas.data.batch import Batch
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError, DataError
 from dnas.metrics import NonFiniteError
-from dnas.training.modes import evaluating
 from dnas.training.task import MetricAccumulator, Task
 
 logger = logging.getLogger(__name__)
