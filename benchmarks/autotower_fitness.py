@@ -6,8 +6,10 @@ one trained supernet
 - *as released*: running statistics of batch norms are reset, and followed (momentum as it is) over
   200 training batches in training mode, dropout and graphs of gradients included; then the loss of
   the raw cosines over 40 validation batches, from the first one again where there are fewer;
-- *as a search here does*, by each setting ROWS:SELECTION of --ours: rows of the recalibration, and
-  the metric of validation.
+- *as a search here does*, by each setting ROWS:SELECTION or ROWS:SELECTION:VALIDATION_ROWS of
+  --ours: rows of the recalibration (--recalibration_rows), the metric of validation (--selection),
+  and how many rows of validation, first ones, it is computed of (--score_rows,
+  --score_subset=first).
 
     python benchmarks/autotower_fitness.py --supernet=runs/a/supernet/JOB --truth=runs/a/sampled \
         --metrics validation:loss_corrected validation:recall50
@@ -61,7 +63,7 @@ from dnas.training.seeding import seed_everything
 
 OURS = (
     "0:loss", "0:loss_corrected", "0:recall50",
-    "4096:loss_corrected", "4096:recall50",
+    "4096:loss_corrected", "4096:recall50", "4096:loss_corrected:8192", "4096:loss_corrected:4096",
     "16384:loss", "16384:loss_corrected", "16384:recall50",
 )  # fmt: skip
 RELEASED = "as released"
@@ -164,16 +166,21 @@ def released_fitness(super_net: SuperNet, data: Prepared, seed: int) -> Fitness:
 def our_fitness(
     space: SearchSpace, config: Any, data: Prepared, super_net: SuperNet, setting: str, seed: int
 ) -> Fitness:
-    """What ``ROWS:SELECTION`` means in a search.
+    """What ``ROWS:SELECTION`` and ``ROWS:SELECTION:VALIDATION_ROWS`` mean in a search.
 
     Raises:
         ConfigError: It means nothing.
     """
-    rows, _, selection = setting.partition(":")
-    if not rows.isdecimal() or not selection:
-        raise ConfigError(f"--ours {setting!r}: give ROWS:SELECTION, such as 16384:recall50")
+    rows, selection, judging = (*setting.split(":"), "0", "")[:3]
+    if not rows.isdecimal() or not judging.isdecimal() or setting.count(":") not in (1, 2):
+        raise ConfigError(
+            f"--ours {setting!r}: give ROWS:SELECTION, such as 16384:recall50, or "
+            "ROWS:SELECTION:VALIDATION_ROWS, such as 4096:loss_corrected:8192"
+        )
     chosen = replace(config, selection=selection)
-    flags = ScoringFlags(recalibration_rows=int(rows))
+    flags = ScoringFlags(
+        recalibration_rows=int(rows), score_rows=int(judging), score_subset="first"
+    )
     evaluate = make_evaluator(space, chosen, data, flags, seed, _CPU, super_net)
     task = space.task_of(chosen)
     return lambda architecture: task.score(evaluate(architecture))
@@ -242,7 +249,9 @@ def main() -> None:
         "--metrics", nargs="+", default=["validation:loss_corrected", "validation:recall50"],
         help="of the truth, PART:NAME",
     )  # fmt: skip
-    parser.add_argument("--ours", nargs="*", default=list(OURS), help="ROWS:SELECTION")
+    parser.add_argument(
+        "--ours", nargs="*", default=list(OURS), help="ROWS:SELECTION[:VALIDATION_ROWS]"
+    )
     parser.add_argument("--no_released", action="store_true", help="leave the released one out")
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
     parser.add_argument("--seed", type=int, default=1)

@@ -3,10 +3,11 @@
     python benchmarks/tower_real_data.py --runs_dir runs --out OUT
 
 Runs what ``tower_runs.py`` lists, or with ``--only`` a part of it, and makes tables of the final
-trainings: the paper's Table 4 under each protocol with paired differences, Tables 5 and 8, and
-where the time went. Validation alone chooses: the epoch of a training, the best three of a search,
-and of these the one that is tested. Of models there is no choice: every row of Table 4 is one model
-with five seeds.
+trainings: the paper's Table 4 under each protocol with paired differences, Tables 5, 8 and 9,
+figures 3 and 4, and where the time went. Validation alone chooses: the epoch of a training, the
+best three of a search, and of these the one that is tested. Of models there is no choice: every row
+of Table 4 is one model with five seeds; where searches are compared with one another there are
+three.
 
 The working folder is the project's root, beside which ``shared/data/ml-100k`` has the publisher's
 files, as the configs say. OUT gets ``towers.json`` (every figure) and ``towers_*.md``.
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from kdd2012_front import interval
-from tower_runs import HANDMADE, ROOT, SEARCHES, SIZES, Runs
+from tower_runs import FINAL_SEEDS, HALVES, HANDMADE, ROOT, SEARCHES, SIZES, Runs
 from tower_users import mean_values, user_half_width
 
 from dnas.data.retrieval import TEST_PROTOCOLS
@@ -51,16 +52,18 @@ PUBLISHED = {
     "h": (39.60, 43.72),
 }
 NAMES = {"googlednn": "GoogleDNN", "senet": "SENET", "bst": "BST", "mind": "MIND"}
+#: Table 9: found on, trained on.
+TRANSFERS = tuple((one, other) for one in HALVES for other in HALVES if one != other)
 #: Columns of the tables: metric and heading.
 METRICS = {"recall50": "R@50", "ndcg50_hits": "N@50 of hits", "ndcg50": "N@50"}
-#: Final trainings of each contender.
-SEEDS = 5
 
 
-def measure(runs: Runs, name: str, jobs: list[JobFolder]) -> dict[str, Any] | None:
+def measure(
+    runs: Runs, name: str, jobs: list[JobFolder], seeds: int = len(FINAL_SEEDS)
+) -> dict[str, Any] | None:
     """The figures of one contender's final trainings; None while some are missing."""
-    if len(jobs) < SEEDS:
-        logger.info("%s: %d of %d final trainings, left out", name, len(jobs), SEEDS)
+    if len(jobs) < seeds:
+        logger.info("%s: %d of %d final trainings, left out", name, len(jobs), seeds)
         return None
     results = sorted((read_json(job.result) for job in jobs), key=lambda r: r["settings"]["seed"])
     costs = results[0]["costs"]
@@ -116,14 +119,15 @@ def table_4(found: Mapping[str, dict[str, Any]], suffix: str) -> str:
 def table_of(found: Mapping[str, dict[str, Any]], keys: Iterable[str]) -> str:
     """Searches side by side: costs of each tower, and R@50 and N@50 under every protocol."""
     costs = [f"{tower}_paper_{cost}" for tower in ("user", "item") for cost in ("params", "flops")]
-    heads = ["search", "UP", "UF", "IP", "IF"]
+    heads = ["search", "seeds", "UP", "UF", "IP", "IF"]
     for protocol in TEST_PROTOCOLS:
         heads += [f"R@50{protocol.suffix}", f"N@50{protocol.suffix}"]
     lines = [_row(heads), _row(["---"] * len(heads))]
     for key in keys:
         if (one := found.get(key)) is None:
             continue
-        cells = [one["name"], *(f"{one['costs'][cost] / 1e6:.3f}" for cost in costs)]
+        cells = [one["name"], str(len(one["seeds"]))]
+        cells += [*(f"{one['costs'][cost] / 1e6:.3f}" for cost in costs)]
         for protocol in TEST_PROTOCOLS:
             cells += [_mean(one, f"{m}{protocol.suffix}") for m in ("recall50", "ndcg50")]
         lines.append(_row(cells))
@@ -175,7 +179,11 @@ def collect(runs: Runs) -> dict[str, dict[str, Any]]:
             name = f"{NAMES[model]}-{size.upper()}"
             found[key] = measure(runs, name, runs.of_handmade(key))
     for key, search in SEARCHES.items():
-        found[key] = measure(runs, search.name, runs.finals(key))
+        found[key] = measure(runs, search.name, runs.finals(key), search.seeds)
+    for source, target in TRANSFERS:
+        key, seeds = f"{source}_to_{target}", SEARCHES[f"half_{target}"].seeds
+        name = f"found on the {source} half, trained on the {target}"
+        found[key] = measure(runs, name, runs.of_transfer(source, target), seeds)
     return {key: one for key, one in found.items() if one is not None}
 
 
@@ -184,7 +192,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--runs_dir", type=Path, required=True, help="folder of run folders")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables")
-    names = [*(f"handmade_{size}" for size in SIZES), *SEARCHES]
+    transfers = {f"{source}_to_{target}": (source, target) for source, target in TRANSFERS}
+    names = [*(f"handmade_{size}" for size in SIZES), *SEARCHES, *transfers]
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--tables_only", action="store_true", help="start nothing")
     settings = parser.parse_args()
@@ -194,8 +203,13 @@ def main() -> int:
     failed = 0
     if not settings.tables_only:
         for name in settings.only:
-            handmade, _, size = name.partition("handmade_")
-            failed += (runs.search(name) if handmade else runs.handmade(size)) != 0
+            if name in SEARCHES:
+                code = runs.search(name)
+            elif name in transfers:
+                code = runs.transfer(*transfers[name])
+            else:
+                code = runs.handmade(name.removeprefix("handmade_"))
+            failed += code != 0
     found = collect(runs)
     settings.out.mkdir(parents=True, exist_ok=True)
     tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in TEST_PROTOCOLS}
@@ -203,6 +217,7 @@ def main() -> int:
     tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
     tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in (3, 4, 5, 6, 7)))
     tables["figure_4"] = table_of(found, (f"dim_{n}" for n in (8, 16, 32, 64)))
+    tables["table_9"] = table_of(found, (*(f"half_{half}" for half in HALVES), *transfers))
     tables["times"] = times(runs)
     for name, text in tables.items():
         with replacing(settings.out / f"towers_{name}.md") as temporary:

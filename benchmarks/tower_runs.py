@@ -5,7 +5,8 @@ Everything goes through the job queue, by the configs of ``configs/``, with flag
 - hand-crafted models: ``tower_baselines_ml100k``;
 - searches: the three stages of ``autotower_ml100k``, with a longer supernet and more candidates.
   The best three of a search are trained, the best by validation is trained with five new seeds and
-  tested. Searches that differ in the algorithm or in the limits search the same supernet.
+  tested. Searches that differ in the algorithm or in the limits search the same supernet;
+- transfers: the network that was best on one half of the users, trained on the other half.
 
 A run that has ended is started again at no cost.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnas.errors import JobError
+from dnas.files import read_json
 from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +30,12 @@ LIMITS = {"l": (240_000, 150_000), "m": (480_000, 280_000), "h": (1_200_000, 800
 #: Steps of a supernet: 48 to an epoch.
 STEPS = 10_000
 SIZES = ("l", "m", "h")
+FINAL_CONFIG = "autotower_ml100k_final_search"
 HANDMADE = ("googlednn", "senet", "bst", "mind")
+#: Of the configs' final trainings, new to everything that was chosen by.
+FINAL_SEEDS = (11, 12, 13, 14, 15)
+#: Seeds where searches are compared with one another and with nothing else.
+FEW = 3
 
 
 def limit(user: str | None = None, item: str | None = None, total: str | None = None) -> str:
@@ -50,16 +57,29 @@ class Search:
         flags: Of ``train_dnas.py``, in the place of the config's.
         supernet: The search whose supernet this one uses; None: it trains one.
         config: Of its first stage.
+        data: Flags of the data, of all stages.
+        seeds: How many final trainings, of ``FINAL_SEEDS``.
     """
 
     name: str
     flags: Mapping[str, str] = field(default_factory=dict)
     supernet: str | None = None
     config: str = "autotower_ml100k_search"
+    data: Mapping[str, str] = field(default_factory=dict)
+    seeds: int = len(FINAL_SEEDS)
 
 
-def _genetic(name: str, cost_limit: str, supernet: str | None = "m", **flags: str) -> Search:
-    return Search(name, {"cost_limit": cost_limit, **flags}, supernet)
+def _genetic(
+    name: str,
+    cost_limit: str,
+    supernet: str | None = "m",
+    *,
+    seeds: int = len(FINAL_SEEDS),
+    data: Mapping[str, str] | None = None,
+    **flags: str,
+) -> Search:
+    given = {"cost_limit": cost_limit, **flags}
+    return Search(name, given, supernet, data=data or {}, seeds=seeds)
 
 
 _TRAINING = {"n_epochs": f"{STEPS / 48:.4f}"}
@@ -75,23 +95,42 @@ SEARCHES: dict[str, Search] = {
     ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
-    "random": _genetic("random search, M", limit(total="m"), search_algorithm="random_search"),
-    "reinforce": _genetic("REINFORCE, M", limit(total="m"), search_algorithm="reinforce"),
-    "dnas": Search("gradient search, M", config="autotower_ml100k_dnas_search"),
-    "user_l_item_h": _genetic("user tower L, item tower H", limit(user="l", item="h")),
-    "user_h_item_l": _genetic("user tower H, item tower L", limit(user="h", item="l")),
+    "random": _genetic(
+        "random search, M", limit(total="m"), search_algorithm="random_search", seeds=FEW
+    ),
+    "reinforce": _genetic(
+        "REINFORCE, M", limit(total="m"), search_algorithm="reinforce", seeds=FEW
+    ),
+    "dnas": Search("gradient search, M", config="autotower_ml100k_dnas_search", seeds=FEW),
+    "user_l_item_h": _genetic("user tower L, item tower H", limit(user="l", item="h"), seeds=FEW),
+    "user_h_item_l": _genetic("user tower H, item tower L", limit(user="h", item="l"), seeds=FEW),
 }
 #: Figure 3: blocks of both towers, within L, each with a supernet as the config has it.
 SEARCHES |= {
     f"blocks_{n}": _genetic(
-        f"{n} blocks", limit(total="l"), None, user_blocks=str(n), item_blocks=str(n)
+        f"{n} blocks",
+        limit(total="l"),
+        None,
+        user_blocks=str(n),
+        item_blocks=str(n),
+        seeds=FEW,
     )
     for n in (3, 4, 5, 6, 7)
 }
 #: Figure 4: dimension of the tables, within M.
 SEARCHES |= {
-    f"dim_{n}": _genetic(f"dimension {n}", limit(total="m"), None, embedding_dimension=str(n))
+    f"dim_{n}": _genetic(
+        f"dimension {n}", limit(total="m"), None, embedding_dimension=str(n), seeds=FEW
+    )
     for n in (8, 16, 32, 64)
+}
+HALVES = ("first", "second")
+#: Table 9: one half of the users, within M.
+SEARCHES |= {
+    f"half_{half}": _genetic(
+        f"{half} half", limit(total="m"), None, data={"user_half": half}, seeds=FEW
+    )
+    for half in HALVES
 }
 
 
@@ -136,9 +175,11 @@ class Runs:
         for stage in (
             search.config,
             "autotower_ml100k_sampled_search",
-            "autotower_ml100k_final_search",
+            FINAL_CONFIG,
         ):
-            text = (ROOT / "configs" / stage).read_text(encoding="utf-8")
+            text = with_flags((ROOT / "configs" / stage).read_text(encoding="utf-8"), search.data)
+            if stage == FINAL_CONFIG:
+                text = with_flags(text, {"seed": _listed(FINAL_SEEDS[: search.seeds])})
             if stage == search.config:
                 text = with_flags(text, flags)
                 if search.supernet is not None:  # nothing is trained
@@ -151,6 +192,45 @@ class Runs:
             *("run_dnas_pipeline.py", *stages),
             *("--experiment_id", experiment, "--runs_dir", self.runs_dir),
         )
+
+    def transfer(self, source: str, target: str) -> int:
+        """Train what was best on the half ``source`` on the half ``target``; the exit code.
+
+        Raises:
+            JobError: The search on ``source`` has not ended.
+        """
+        data = SEARCHES[f"half_{target}"].data
+        taken = self.narrowed / f"{source}_to_{target}"
+        if not taken.exists():
+            flags = [word for name, value in data.items() for word in (f"--{name}", value)]
+            best = self.best(f"half_{source}")
+            code = self._run(
+                *("-m", "dnas.cli.main", "architectures", "--search_space", "autotower"),
+                *("--data_set", "ml_100k", "--raw_data", "../shared/data/ml-100k", *flags),
+                *("--decisions_of", best, "--out", taken),
+            )
+            if code:
+                return code
+        (file,) = taken.glob("*.json")
+        text = (ROOT / "configs" / FINAL_CONFIG).read_text(encoding="utf-8")
+        seeds = FINAL_SEEDS[: SEARCHES[f"half_{target}"].seeds]
+        text = with_flags(text, {**data, "seed": _listed(seeds), "sampled_arch": str(file)})
+        config = self.narrowed / f"{taken.name}_config"
+        config.write_text(text, encoding="utf-8")
+        experiment = self.folder(taken.name).path.name
+        return self._run("tuning.py", config, experiment, "--runs_dir", self.runs_dir)
+
+    def best(self, short: str) -> Path:
+        """The architecture file that a search chose.
+
+        Raises:
+            JobError: It has not.
+        """
+        folder = self.folder(short).path
+        if not (folder / "choice.json").exists():
+            raise JobError(f"the search {short!r} has not ended: run --only {short} first")
+        (chosen,) = read_json(folder / "choice.json")["chosen"]
+        return folder / str(chosen["architecture"])
 
     def supernet(self, short: str) -> Path:
         """The weights that a search trained.
@@ -166,6 +246,10 @@ class Runs:
     def finals(self, short: str) -> list[JobFolder]:
         """The final trainings of a search that succeeded."""
         return _succeeded(self.folder(short).jobs(FINAL))
+
+    def of_transfer(self, source: str, target: str) -> list[JobFolder]:
+        """The trainings on ``target`` of what was best on ``source``."""
+        return _succeeded(self.folder(f"{source}_to_{target}").jobs(SAMPLED))
 
     def of_handmade(self, model: str) -> list[JobFolder]:
         """The trainings of ``googlednn_l`` and the like."""
@@ -191,6 +275,10 @@ def with_flags(config: str, flags: Mapping[str, str]) -> str:
             words = f"--{name} {value}" if " " in value else f"--{name}={value}"
             config = config.replace("\nGPU_IDS", f"\n{words}\nGPU_IDS", 1)
     return config
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return f"{{{', '.join(map(str, seeds))}}}"
 
 
 def _succeeded(jobs: Iterable[JobFolder]) -> list[JobFolder]:

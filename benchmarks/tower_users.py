@@ -38,10 +38,11 @@ def values_of_users(job: JobFolder, work: Path) -> dict[str, np.ndarray]:
         ValueError: A mean is not what the job's result says, to 1e-6.
     """
     result = read_json(job.result)
-    names = [entry.name for entry in fields(RetrievalDataConfig)]
+    settings = result["settings"]
+    names = [entry.name for entry in fields(RetrievalDataConfig) if entry.name in settings]
     metrics = RetrievalMetrics()
     with chdir(work):
-        config = RetrievalDataConfig(**{name: result["settings"][name] for name in names})
+        config = RetrievalDataConfig(**{name: settings[name] for name in names})
         loader = prepare_retrieval(config).loader(
             "test", 4096, shuffle=False, seed=0, drop_last=False
         )

@@ -1,8 +1,9 @@
 """``dnas architectures``: write architecture files without a search.
 
 Random ones of any space, to train as a baseline or to rank a supernet's scores against; given
-ones: one for each option of some decisions, the other decisions as ``--set`` says; or published
-ones, from files in the form of their authors.
+ones: one for each option of some decisions, the other decisions as ``--set`` says; those of other
+files, for other data or other settings of the space; or published ones, from files in the form of
+their authors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dnas.cli.flags import ConfigFlags, early_value, print_config, read_config_f
 from dnas.cli.job import set_up_logging
 from dnas.cli.run import guarded
 from dnas.cli.space_flags import parse_space_flags
-from dnas.core import Architecture, Option, Prior, SuperNet
+from dnas.core import Architecture, ArchitectureRecord, Option, Prior, SuperNet
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import read_json
 from dnas.spaces import SearchSpace, make_record, prepared_by, supernet_of
@@ -50,17 +51,22 @@ class ArchitecturesFlags:
     """Decisions of which to take every option in turn; of several, every combination."""
     set: tuple[str, ...] = ()
     """DECISION=OPTION for the others; a decision with a single option may be left out."""
+    decisions_of: tuple[str, ...] = ()
+    """Architecture files of the same space whose decisions to take, whatever their data and their
+    other settings were: the same networks on the data and with the settings of this command."""
     published: tuple[str, ...] = ()
     """Files in the form that their authors publish, as in configs/nasrec."""
 
     def __post_init__(self) -> None:
         if self.random < 0:
             raise ConfigError(f"--random must be at least 1, but got {self.random}")
-        if sum(map(bool, (self.random, self.each or self.set, self.published))) != 1:
-            raise ConfigError("give one of --random, --each and --set, --published")
-        stems = [Path(file).stem for file in self.published]
-        if len(set(stems)) != len(stems):
-            raise ConfigError(f"--published: two files of one name in {self.published}")
+        ways = (self.random, self.each or self.set, self.decisions_of, self.published)
+        if sum(map(bool, ways)) != 1:
+            raise ConfigError("give one of --random, --each and --set, --decisions_of, --published")
+        for flag in ("decisions_of", "published"):
+            files = getattr(self, flag)
+            if len({Path(file).stem for file in files}) != len(files):
+                raise ConfigError(f"--{flag}: two files of one name in {files}")
         if len(set(self.each)) != len(self.each):
             raise ConfigError(f"--each: a decision occurs twice in {self.each}")
 
@@ -99,6 +105,12 @@ def _write(space: SearchSpace, parsed: Any) -> None:
         )
         chosen = {f"{number:04d}": architecture for number, architecture in enumerate(drawn)}
         provenance = {"kind": "random", "seed": flags.seed}
+    elif flags.decisions_of:
+        chosen = {
+            Path(file).stem: _decisions(flags.search_space, super_net, file)
+            for file in flags.decisions_of
+        }
+        provenance = {"kind": "given"}
     elif flags.published:
         chosen = {Path(file).stem: _published(space, super_net, file) for file in flags.published}
         provenance = {"kind": "given"}
@@ -117,6 +129,20 @@ def _write(space: SearchSpace, parsed: Any) -> None:
             space, flags.search_space, parsed.space, spec, super_net, architecture, provenance
         ).save(path)
     logger.info("%d architectures in %s", len(files), flags.out)
+
+
+def _decisions(search_space: str, super_net: SuperNet, file: str) -> Architecture:
+    record = ArchitectureRecord.load(file)
+    if record.space != search_space:
+        raise ConfigError(
+            f"--decisions_of {file}: an architecture of {record.space}, not of {search_space}"
+        )
+    try:
+        return super_net.validate(record.architecture)
+    except ArchitectureError as error:
+        raise ConfigError(
+            f"--decisions_of {file}: does not fit the space as these flags have it: {error}"
+        ) from None
 
 
 def _published(space: SearchSpace, super_net: SuperNet, file: str) -> Architecture:

@@ -91,10 +91,10 @@ def test_what_is_written_can_be_trained(write, tmp_path, scripts):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "give one of --random, --each and --set, --published"),
+        ((), "give one of --random, --each and --set, --decisions_of, "),
         (
             ("--random=1", "--set", "width/mlp=5"),
-            "give one of --random, --each and --set, --published",
+            "give one of --random, --each and --set, --decisions_of, ",
         ),
         (("--random=-1",), "--random must be at least 1"),
         (("--each", "model/kind", "model/kind"), "--each: a decision occurs twice"),
@@ -144,3 +144,39 @@ def test_a_space_of_fewer_networks_gives_all_it_has():
     assert {architecture["scale/d0"] for architecture in found} == {1, 2, 4}
     with pytest.raises(ConfigError, match="--random 5: 3 different networks"):
         different_networks(net, UniformPrior(net), 5, generator)
+
+
+def test_the_decisions_of_a_file_with_other_settings(write, tmp_path, data_cache):
+    assert write("--set", "model/kind=deepfm", "width/mlp=7") == 0
+    source = next(iter((tmp_path / "a").glob("*.json")))
+    wider = ["architectures", *BASELINES, *DATA_FLAGS, f"--data_cache={data_cache}"]
+    wider[wider.index("--embedding_dimension=4")] = "--embedding_dimension=6"
+    assert console.main([*wider, f"--decisions_of={source}", f"--out={tmp_path / 'b'}"]) == 0
+    (taken,) = records(tmp_path / "b").values()
+    given = ArchitectureRecord.load(source)
+    assert (tmp_path / "b" / source.name).exists()
+    assert taken.architecture == given.architecture
+    assert taken.space_config["embedding_dimension"] == 6
+    assert taken.costs["flops"] > given.costs["flops"]
+    load_architecture(tmp_path / "b" / source.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--mlp_width_options", "5", "9"), "does not fit the space as these flags have it"),
+        (("--search_space=emb_card",), "an architecture of ctr_baselines, not of emb_card"),
+    ],
+)
+def test_decisions_that_do_not_fit_are_refused(
+    write, tmp_path, data_cache, capsys, change, message
+):
+    assert write("--set", "model/kind=deepfm", "width/mlp=7") == 0
+    source = next(iter((tmp_path / "a").glob("*.json")))
+    space = BASELINES if change[0].startswith("--mlp") else ()
+    words = ["architectures", *space, *change, *DATA_FLAGS, f"--data_cache={data_cache}"]
+    assert console.main([*words, f"--decisions_of={source}", f"--out={tmp_path / 'b'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"--decisions_of {source}" in error
+    assert message in error
+    assert not (tmp_path / "b").exists()

@@ -9,6 +9,7 @@ from dnas.errors import ConfigError
 
 RetrievalSet = Literal["ml_100k", "ml_1m", "yelp", "amazon_books", "towers_synthetic"]
 RetrievalSplit = Literal["paper", "temporal"]
+UserHalf = Literal["all", "first", "second"]
 
 #: Length of histories in the AutoTower paper, 4.1.1; the synthetic set's is ours.
 _SEQ_LEN: dict[str, int] = {
@@ -50,11 +51,17 @@ class RetrievalDataConfig:
     others test; of the pool random rows validate and the others train. temporal: of each user the
     first half trains, the third quarter validates, the last tests. In both 2:1:1."""
 
+    user_half: UserHalf = "all"
+    """Which users are the data set: all, or one of two random halves (by --split_seed), with the
+    items that they have. Two data sets of one kind, to see whether an architecture that was found
+    on one suits the other."""
+
     weights_training_proportion: float = 0.8
     """Share of the train rows that train the supernet's weights; the others train theta."""
 
     split_seed: int = 666
-    """Seed of the random parts of the split, and of the test moments of the paper's protocol."""
+    """Seed of the halves of users, of the random parts of the split, and of the test moments of the
+    paper's protocol."""
 
     validation_batch_size: int = 1024
     """Rows of a batch of the validation loss, which are each other's negatives: the loss depends on
@@ -79,7 +86,11 @@ class RetrievalDataConfig:
     """Seed of everything in the synthetic data set."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("data_set", RetrievalSet), ("retrieval_split", RetrievalSplit)):
+        for name, kind in (
+            ("data_set", RetrievalSet),
+            ("retrieval_split", RetrievalSplit),
+            ("user_half", UserHalf),
+        ):
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(
                     f"--{name}={getattr(self, name)!r}: must be one of {', '.join(get_args(kind))}"

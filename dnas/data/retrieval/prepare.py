@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dnas.data.retrieval.config import RetrievalDataConfig
+from dnas.data.retrieval.halves import half_of_users
 from dnas.data.retrieval.interactions import Interactions
 from dnas.data.retrieval.loader import EvaluationLoader, TrainingLoader, check_batch_size
 from dnas.data.retrieval.rankings import Ranking, make_rankings
@@ -164,7 +165,8 @@ def prepare_retrieval(config: RetrievalDataConfig) -> RetrievalData:
     Raises:
         DataError: The raw data cannot be used as the flags say.
     """
-    data = RetrievalData(read_interactions(config), config)
+    interactions = half_of_users(read_interactions(config), config.user_half, config.split_seed)
+    data = RetrievalData(interactions, config)
     spec = data.spec
     logger.info(
         "%s: %d interactions of %d users with %d items, content %s",

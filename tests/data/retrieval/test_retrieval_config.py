@@ -19,6 +19,7 @@ from tests.data.retrieval.small import lives
     [
         ({"data_set": "ml_10m"}, "--data_set='ml_10m': must be one of ml_100k, ml_1m, yelp"),
         ({"retrieval_split": "random"}, "--retrieval_split='random': must be one of paper"),
+        ({"user_half": "third"}, "--user_half='third': must be one of all, first, second"),
         ({"data_set": "ml_1m"}, "--data_set=ml_1m needs --raw_data"),
         ({"raw_data": "x"}, "--raw_data=x has no effect with --data_set=towers_synthetic"),
         ({"seq_len": -1}, "--seq_len=-1: must be at least 0"),
