@@ -26,7 +26,7 @@ from dnas.cli.space_flags import parse_space_flags
 from dnas.core import Architecture, ArchitectureRecord, Option, Prior, SuperNet
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import read_json
-from dnas.spaces import SearchSpace, make_record, prepared_by, supernet_of
+from dnas.spaces import SearchSpace, make_record, prepared_by, prior_of, supernet_of
 from dnas.training.seeding import derive_seed, seed_everything
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _write(space: SearchSpace, parsed: Any) -> None:
     if flags.random:
         generator = torch.Generator().manual_seed(derive_seed(flags.seed, "architectures"))
         drawn = different_networks(
-            super_net, space.prior(parsed.space, super_net), flags.random, generator
+            super_net, prior_of(space, parsed.space, super_net), flags.random, generator
         )
         chosen = {f"{number:04d}": architecture for number, architecture in enumerate(drawn)}
         provenance = {"kind": "random", "seed": flags.seed}

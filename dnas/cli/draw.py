@@ -26,7 +26,7 @@ from dnas.cli.space_flags import parse_space_flags
 from dnas.cli.supernet_files import write_architectures
 from dnas.errors import ConfigError
 from dnas.runs import DRAWN
-from dnas.spaces import SearchSpace, prepared_by, supernet_of
+from dnas.spaces import SearchSpace, prepared_by, prior_of, supernet_of
 from dnas.training.seeding import make_generator, seed_everything
 from dnas.training.world import World
 
@@ -76,7 +76,7 @@ def run_draw(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -
     data = prepared_by(space, parsed.data)
     super_net = supernet_of(space, parsed.space, data.spec)
     generator = make_generator(torch.device("cpu"), flags.subnet_seed, "subnets")
-    prior = space.prior(parsed.space, super_net)
+    prior = prior_of(space, parsed.space, super_net)
     drawn = different_networks(super_net, prior, flags.num_subnets, generator, flag="--num_subnets")
     files = write_architectures(
         [Baseline(architecture) for architecture in drawn],

@@ -19,7 +19,7 @@ from dnas.cli.scoring import ScoringFlags, make_evaluator, open_evaluations
 from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
 from dnas.core import Prior, SuperNet
 from dnas.errors import ConfigError
-from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
+from dnas.spaces import Prepared, SearchSpace, prepared_by, prior_of, supernet_of
 from dnas.strategies.candidate_search import CandidateSearch
 from dnas.strategies.evolution import EvolutionSettings, RegularizedEvolution
 from dnas.strategies.genetic import GeneticSearch, GeneticSettings
@@ -264,7 +264,7 @@ def run_one_shot(
     seed_everything(job.seed)
     data = prepared_by(space, parsed.data)
     super_net = supernet_of(space, parsed.space, data.spec)
-    prior = space.prior(parsed.space, super_net)
+    prior = prior_of(space, parsed.space, super_net)
     limits = flags.limits(space.default_cost)
     latency = with_latency(super_net, flags.cost_table, limits)
     if unused := flags.unused(algorithm):

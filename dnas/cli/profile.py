@@ -31,7 +31,7 @@ from dnas.costs import Conditions, CostTable, open_table, save_shared, space_key
 from dnas.costs.interpolation import Law
 from dnas.costs.spreading import spread_out
 from dnas.errors import ConfigError
-from dnas.spaces import Prepared, SearchSpace, prepared_by, supernet_of
+from dnas.spaces import Prepared, SearchSpace, prepared_by, prior_of, supernet_of
 from dnas.training.allocator import keep_freed_memory
 from dnas.training.seeding import derive_seed, seed_everything
 
@@ -203,7 +203,7 @@ def _models(
     batches = input_batches(loader)
     generator = torch.Generator().manual_seed(derive_seed(flags.seed, "check"))
     drawn = different_networks(
-        super_net, space.prior(parsed.space, super_net), flags.check, generator, fewer=True
+        super_net, prior_of(space, parsed.space, super_net), flags.check, generator, fewer=True
     )
     done = {
         model.architecture

@@ -29,7 +29,7 @@ from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
 from dnas.runs import SUPERNET
-from dnas.spaces import LATENCY, SearchSpace, prepared_by, supernet_of
+from dnas.spaces import LATENCY, SearchSpace, prepared_by, prior_of, supernet_of
 from dnas.strategies.phases import exact, parse_sampling
 from dnas.strategies.search_manager import SearchManager
 from dnas.training.graphs import StepMode
@@ -315,7 +315,7 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         step_mode=flags.step_mode,
         sample_most_likely=flags.sample_most_likely,
         num_random_archs=flags.num_random_archs,
-        prior=space.prior(parsed.space, super_net),
+        prior=prior_of(space, parsed.space, super_net),
         folder=folder,
         checkpoint_every_s=flags.checkpoint_every_s,
         log_every_steps=flags.log_every_steps,

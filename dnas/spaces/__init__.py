@@ -1,7 +1,7 @@
 """Search spaces as the scripts see them."""
 
 from dnas.spaces.base import Prepared, SearchSpace
-from dnas.spaces.checks import check_params, prepared_by, supernet_of
+from dnas.spaces.checks import check_params, prepared_by, prior_of, supernet_of
 from dnas.spaces.files import build_model, load_architecture, make_record, space_config
 from dnas.spaces.latency import LATENCY, LatencyTable, SpaceLatency
 from dnas.spaces.overrides import costs_of, overridden
@@ -22,6 +22,7 @@ __all__ = [
     "make_record",
     "overridden",
     "prepared_by",
+    "prior_of",
     "register",
     "space_config",
     "supernet_of",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dnas.core import SuperNet
+from dnas.core import Prior, SuperNet
 from dnas.costs import count_params
 from dnas.errors import ArchitectureError, ConfigError, DataError
 from dnas.spaces.base import Prepared, SearchSpace
@@ -91,6 +91,32 @@ def supernet_of(space: SearchSpace, config: Any, spec: Any) -> SuperNet:
         raise ConfigError(
             f"{who}.default_cost is {space.default_cost!r}, but {type(found).__name__} has the "
             f"costs {costs}; name one of them, or state it in option_costs or fixed_costs"
+        )
+    return found
+
+
+def prior_of(space: SearchSpace, config: Any, super_net: SuperNet) -> Prior:
+    """``space.prior(config, super_net)``, checked.
+
+    Raises:
+        ConfigError: It is no Prior, or one that does not know its SuperNet, or names no strategy.
+    """
+    found: object = space.prior(config, super_net)
+    who, kind = type(space).__name__, type(found).__name__
+    if not isinstance(found, Prior):
+        raise ConfigError(
+            f"{who}.prior gave {found!r:.80}, which is a {kind}; return a Prior, such as "
+            "UniformPrior(super_net)"
+        )
+    if getattr(found, "super_net", None) is not super_net:
+        raise ConfigError(
+            f"{who}.prior gave a {kind} that does not have the SuperNet as self.super_net, which "
+            "crossover and redraw need; set it in __init__"
+        )
+    if not getattr(found, "strategies", ()):
+        raise ConfigError(
+            f"{who}.prior gave a {kind} without strategies; name those of path(), the default "
+            'first: strategies = ("uniform",)'
         )
     return found
 

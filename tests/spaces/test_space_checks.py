@@ -8,9 +8,18 @@ import pytest
 from torch import nn
 from torch.nn.functional import mse_loss
 
+from dnas.core import Prior, UniformPrior
 from dnas.errors import ArchitectureError, ConfigError, DataError
 from dnas.metrics import BinaryMetrics
-from dnas.spaces import SearchSpace, check_params, find_space, prepared_by, register, supernet_of
+from dnas.spaces import (
+    SearchSpace,
+    check_params,
+    find_space,
+    prepared_by,
+    prior_of,
+    register,
+    supernet_of,
+)
 from dnas.training.task import Task
 from tests.toys import Scales
 
@@ -142,3 +151,45 @@ def test_a_model_of_another_size():
     check_params(model, {"flops": 3.0}, "arch.json")
     with pytest.raises(ArchitectureError, match=r"^arch.json: costs say 12 params, .* has 10; "):
         check_params(model, {"params": 12.0}, "arch.json")
+
+
+class Ignorant(UniformPrior):
+    """Does not keep its SuperNet."""
+
+    def __init__(self, super_net):
+        self.net = super_net
+
+
+class Nameless(UniformPrior):
+    """Without names of strategies."""
+
+    strategies = ()
+
+
+def space_with(found):
+    class Other(Space):
+        def prior(self, config, super_net):
+            return found(super_net) if isinstance(found, type) else found
+
+    return Other()
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (Scales(), "(?s)Other.prior gave .* which is a Scales; return a Prior, such as UniformPrior"),
+        (None, "Other.prior gave None, which is a NoneType; return a Prior"),
+        (Ignorant, "a Ignorant that does not have the SuperNet as self.super_net"),
+        (UniformPrior(Scales()), "a UniformPrior that does not have the SuperNet"),
+        (Nameless, "a Nameless without strategies; name those of path"),
+    ],
+)
+def test_a_prior_that_cannot_be_searched_with_is_refused(found, message):
+    with pytest.raises(ConfigError, match=message):
+        prior_of(space_with(found), Settings(), Scales())
+
+
+def test_the_prior_of_a_space():
+    net = Scales()
+    assert isinstance(prior_of(Space(), Settings(), net), Prior)
+    assert prior_of(space_with(UniformPrior), Settings(), net).super_net is net
