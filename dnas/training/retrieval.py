@@ -72,7 +72,8 @@ class RetrievalMetrics:
 
     def __init__(self, loss: SampledSoftmax | None = None) -> None:
         loss = loss or SampledSoftmax()
-        self._losses = (replace(UNCORRECTED, attention_power=loss.attention_power), loss)
+        raw = replace(UNCORRECTED, attention_power=loss.attention_power, interests=loss.interests)
+        self._losses = (raw, loss)
         self._of_batches: list[Tensor] = []  # (2,) each
         self._of_users: dict[int, list[Tensor]] = {}  # by protocol, (U, len(RANKING_METRICS)) each
         self._finite: list[Tensor] = []  # () bool each

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from dnas.errors import ConfigError, DataError
 from dnas.models.towers import split
+
+Interests = Literal["label", "served"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,11 @@ class SampledSoftmax:
     exponentials that are raised to p. 0 is the mean of the interests, and a large p the best one,
     by which items are ranked.
 
+    There only the row's own item chooses among the interests, and the other items are scored with
+    what it chose; interests that are the same for all users, one for each kind of item, make this
+    loss small and no ranking good. With ``interests="served"`` every item is scored by the interest
+    that fits it best, ``max_k <u_ik, v_j>``, in the loss as in a ranking.
+
     The mean is over rows, whatever their rewards are. Losses of batches of different sizes are not
     comparable: chance is ``log B``.
 
@@ -45,12 +53,14 @@ class SampledSoftmax:
         mask_accidental_hits: Leave out of a row's softmax the other rows with the same item, which
             are not negatives. The published loss keeps them.
         attention_power: p.
+        interests: How K vectors of a user score an item: "label" or "served", see above.
     """
 
     temperature: float = 0.05
     corrected: bool = True
     mask_accidental_hits: bool = False
     attention_power: float = 20.0
+    interests: Interests = "label"
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -58,6 +68,11 @@ class SampledSoftmax:
         if not 0 <= self.attention_power < math.inf:
             raise ConfigError(
                 f"--attention_power must be a number of at least 0, but got {self.attention_power}"
+            )
+        if self.interests not in get_args(Interests):
+            raise ConfigError(
+                f"--interests_in_loss must be one of {', '.join(get_args(Interests))}, but got "
+                f"{self.interests!r}"
             )
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -81,9 +96,11 @@ class SampledSoftmax:
                 "log q, reward"
             )
         users, items = split(outputs, len(labels))
-        if users.dim() == 3:
+        if users.dim() == 3 and self.interests == "label":
             users = attended(users, items, self.attention_power)
-        logits = (users / self.temperature) @ items.T  # (B, B)
+        logits = (users / self.temperature) @ items.T  # (B, B), or (B, K, B)
+        if logits.dim() == 3:
+            logits = logits.amax(1)
         if self.corrected:
             logits = logits - labels[:, 1].to(logits.dtype)
         if self.mask_accidental_hits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dnas.errors import ConfigError
-from dnas.training.sampled_softmax import SampledSoftmax
+from dnas.training.sampled_softmax import Interests, SampledSoftmax
 from supernets.towers.config import TwoTowerConfig
 
 
@@ -37,6 +37,10 @@ class TowerBaselinesConfig(TwoTowerConfig):
     attention_power: float = 20.0
     """MIND: how much more, in training, the interest learns that fits the row's item best. 0: as
     much as the others."""
+    interests_in_loss: Interests = "label"
+    """MIND: which of a user's vectors score an item in the loss. label: as published, all items are
+    scored by those that fit the row's own item. served: each item by the one that fits it best, as
+    items are ranked."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,4 +56,8 @@ class TowerBaselinesConfig(TwoTowerConfig):
 
     def loss(self) -> SampledSoftmax:
         """The loss of training with these settings."""
-        return replace(super().loss(), attention_power=self.attention_power)
+        return replace(
+            super().loss(),
+            attention_power=self.attention_power,
+            interests=self.interests_in_loss,
+        )

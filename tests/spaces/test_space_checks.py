@@ -177,7 +177,10 @@ def space_with(found):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (Scales(), "(?s)Other.prior gave .* which is a Scales; return a Prior, such as UniformPrior"),
+        (
+            Scales(),
+            "(?s)Other.prior gave .* which is a Scales; return a Prior, such as",
+        ),
         (None, "Other.prior gave None, which is a NoneType; return a Prior"),
         (Ignorant, "a Ignorant that does not have the SuperNet as self.super_net"),
         (UniformPrior(Scales()), "a UniformPrior that does not have the SuperNet"),

@@ -280,12 +280,13 @@ def test_settings_decide_the_task():
         corrected_loss=False,
         selection="ndcg50",
         attention_power=3.0,
+        interests_in_loss="served",
     )
     task = TOWER_BASELINES.task_of(config)
     assert (task.selection, task.maximize) == ("ndcg50", True)
     assert (task.loss.temperature, task.loss.mask_accidental_hits) == (0.1, True)
     assert not task.loss.corrected
-    assert task.loss.attention_power == 3.0
+    assert (task.loss.attention_power, task.loss.interests) == (3.0, "served")
     assert TOWER_BASELINES.task_of(TowerBaselinesConfig()).loss == RETRIEVAL.loss
 
 

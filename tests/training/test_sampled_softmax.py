@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dnas.errors import ConfigError, DataError
-from dnas.training.sampled_softmax import SampledSoftmax
+from dnas.training.sampled_softmax import Interests, SampledSoftmax
 
 
 def labels(items: list[int], q: list[float], rewards: list[float] | None = None) -> torch.Tensor:
@@ -138,17 +138,46 @@ def test_powers_between_the_mean_and_the_best_interest(
     assert found.item() == pytest.approx(single.item(), rel=1e-9)
 
 
-def test_one_vector_in_a_row_of_one_is_a_single_vector() -> None:
+def test_every_item_is_scored_as_it_is_served() -> None:
+    made = labels([1, 2], [0.5, 0.25])
+    found = SampledSoftmax(temperature=0.5, interests="served")(SEVERAL, made)
+    # The larger cosine of a user's two vectors is the same for both items: 1, and 0.8.
+    losses = []
+    for own, cosines in ((0, (1.0, 1.0)), (1, (0.8, 0.8))):
+        logits = [
+            cosine / 0.5 - math.log(q) for cosine, q in zip(cosines, (0.5, 0.25), strict=True)
+        ]
+        losses.append(math.log(sum(map(math.exp, logits))) - logits[own])
+    assert found.item() == pytest.approx(sum(losses) / 2, rel=1e-12)
+
+
+def test_interests_that_know_nothing_of_the_user_have_a_small_loss_only_by_label() -> None:
+    """One interest for each kind of item, the same for everybody: the label tells which it is."""
+    everybody = torch.eye(4, dtype=torch.float64).expand(4, 4, 4)  # (B, K, D)
+    items = torch.eye(4, dtype=torch.float64).unsqueeze(1).expand(4, 4, 4)
+    outputs = torch.cat([everybody, items])
+    made = labels([1, 2, 3, 4], [1.0] * 4)
+    losses = {
+        interests: SampledSoftmax(interests=interests)(outputs, made).item()
+        for interests in ("label", "served")
+    }
+    assert losses["label"] < 1e-6
+    assert losses["served"] == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("interests", ["label", "served"])
+def test_one_vector_in_a_row_of_one_is_a_single_vector(interests: Interests) -> None:
     made = labels([1, 2], [0.5, 0.1])
-    loss = SampledSoftmax()
+    loss = SampledSoftmax(interests=interests)
     assert torch.equal(loss(OUTPUTS.unsqueeze(1), made), loss(OUTPUTS, made))
 
 
-def test_gradient_of_several_vectors() -> None:
+@pytest.mark.parametrize("interests", ["label", "served"])
+def test_gradient_of_several_vectors(interests: Interests) -> None:
     generator = torch.Generator().manual_seed(2)
     outputs = torch.randn(6, 3, 2, dtype=torch.float64, generator=generator).requires_grad_()
     made = labels([1, 2, 3], [0.1, 0.2, 0.3])
-    loss = SampledSoftmax(temperature=0.3, attention_power=1.5)
+    loss = SampledSoftmax(temperature=0.3, attention_power=1.5, interests=interests)
     assert torch.autograd.gradcheck(lambda x: loss(x, made), (outputs,))
 
 
@@ -162,5 +191,7 @@ def test_mistakes_are_named() -> None:
     for power in (-1.0, math.inf, math.nan):
         with pytest.raises(ConfigError, match="--attention_power must be a number of at least 0"):
             SampledSoftmax(attention_power=power)
+    with pytest.raises(ConfigError, match="--interests_in_loss must be one of label, served, but"):
+        SampledSoftmax(interests="best")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"outputs \(4, 2\) with labels \(3, 3\)"):
         SampledSoftmax()(OUTPUTS, labels([1, 2, 3], [0.5, 0.5, 0.5]))
