@@ -93,6 +93,15 @@ SEARCHES: dict[str, Search] = {
         poolings="average sum self_attention self_attentive transformer",
         **_TRAINING,
     ),
+    "layer_norms": _genetic(
+        "AutoTower-M with layer norms, no last ReLU, a Transformer pooling",
+        limit(total="m"),
+        None,
+        poolings="average sum self_attention self_attentive transformer",
+        block_norm="layer",
+        output_relu="False",
+        **_TRAINING,
+    ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
     "random": _genetic(

@@ -49,7 +49,7 @@ def block_flops(operation: str, inputs: int, dim: int) -> int:
 
 
 def block_params(operation: str, inputs: int, dim: int, *, norm: bool) -> int:
-    """Parameters of a block, with or without those of a batch norm."""
+    """Parameters of a block, with or without those of a norm."""
     kind, size = _parsed(operation)
     norm_params = 2 * dim if norm else 0
     if kind == "mlp":

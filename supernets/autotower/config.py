@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from dnas.errors import ConfigError
 from dnas.models.towers import PAPER_POOLINGS, POOLINGS
+from dnas.models.towers.blocks import BlockNorm
 from supernets.towers.config import TwoTowerConfig
 
 MLPForm = Literal["activated", "released"]
@@ -31,6 +32,11 @@ class AutoTowerConfig(TwoTowerConfig):
     output_relu: bool = True
     """A ReLU follows the last block, as in the released program: cosines are then in [0, 1]."""
 
+    block_norm: BlockNorm = "batch"
+    """What normalizes the output of every block but the last: batch, as published, or layer, each
+    row by itself, so that a row's vector does not depend on the rows beside it in training, nor a
+    candidate's on statistics of its own."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_at_least_one("user_blocks", "item_blocks", "block_dimension")
@@ -40,8 +46,8 @@ class AutoTowerConfig(TwoTowerConfig):
                 f"--poolings must be different ones of {', '.join(POOLINGS)}, but got "
                 f"{' '.join(self.poolings) or 'none'}"
             )
-        if self.mlp_form not in get_args(MLPForm):
-            raise ConfigError(
-                f"--mlp_form must be one of {', '.join(get_args(MLPForm))}, but got "
-                f"{self.mlp_form!r}"
-            )
+        for name, kind in (("mlp_form", MLPForm), ("block_norm", BlockNorm)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise ConfigError(
+                    f"--{name} must be one of {', '.join(get_args(kind))}, but got {value!r}"
+                )

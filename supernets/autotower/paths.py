@@ -41,7 +41,7 @@ def _mixed(block: nn.ModuleDict, weights: Tensor, tensors: Sequence[Tensor]) -> 
 
 
 class TowerPaths(nn.Module):
-    """All operations of a tower's blocks, each with weights and batch norm of its own.
+    """All operations of a tower's blocks, each with weights and a norm of its own.
 
     Args:
         width: W.
@@ -111,7 +111,7 @@ class TowerPaths(nn.Module):
             operation,
             number,
             self.config.block_dimension,
-            norm=not last,
+            norm=None if last else self.config.block_norm,
             relu=self.config.output_relu or not last,
             activated=self.config.mlp_form == "activated",
         )

@@ -9,8 +9,8 @@ unit vector, is the user or the item.
 Letters: B rows of a sample, U users, N items, L positions, W width, D width of the vectors, K
 options.
 
-Under a soft sample the outputs of a block's operations are mixed. Each operation has a batch norm
-of its own, so that in training its statistics are those of all rows, whichever samples they have.
+Under a soft sample the outputs of a block's operations are mixed. Each operation has a norm of its
+own; the statistics of a batch norm are in training those of all rows, whichever samples they have.
 """
 
 from __future__ import annotations

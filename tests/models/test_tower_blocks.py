@@ -179,16 +179,18 @@ def test_heads_are_apart():
 
 def test_what_follows_a_block():
     tensors = [torch.randn(50, 4), torch.randn(50, 4)]
-    with_norm = TowerBlock("ew_sum", 2, 4, norm=True, relu=False, activated=True)(tensors)
-    torch.testing.assert_close(with_norm.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
-    with_relu = TowerBlock("ew_sum", 2, 4, norm=False, relu=True, activated=True)(tensors)
+    over_batch = TowerBlock("ew_sum", 2, 4, norm="batch", relu=False, activated=True)(tensors)
+    torch.testing.assert_close(over_batch.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
+    of_rows = TowerBlock("ew_sum", 2, 4, norm="layer", relu=False, activated=True)(tensors)
+    torch.testing.assert_close(of_rows.mean(1), torch.zeros(50), atol=1e-6, rtol=0)
+    with_relu = TowerBlock("ew_sum", 2, 4, norm=None, relu=True, activated=True)(tensors)
     assert with_relu.min() == 0
-    assert TowerBlock("ew_sum", 2, 4, norm=False, relu=False, activated=True)(tensors).min() < 0
+    assert TowerBlock("ew_sum", 2, 4, norm=None, relu=False, activated=True)(tensors).min() < 0
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_all_operations_give_a_vector(operation):
-    block = TowerBlock(operation, 3, 4, norm=True, relu=True, activated=True)
+    block = TowerBlock(operation, 3, 4, norm="batch", relu=True, activated=True)
     assert block([torch.randn(5, 4) for _ in range(3)]).shape == (5, 4)
 
 
@@ -196,7 +198,7 @@ def test_every_block_sees_all_before_it():
     def block(inputs):
         return TowerBlock("ew_sum" if inputs > 1 else "mlp_16", inputs, 2, **plain)
 
-    plain = {"norm": False, "relu": False, "activated": False}
+    plain = {"norm": None, "relu": False, "activated": False}
     tower = BlockTower(nn.Linear(3, 2), [block(1), block(2), block(3)])
     x = torch.randn(4, 3)
     first = tower.align(x)

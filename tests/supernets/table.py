@@ -52,6 +52,15 @@ TOWERS_NORMALIZED = TowerBaselinesConfig(**{**TOWERS.__dict__, "batch_norm": Tru
 AUTOTOWERS = AutoTowerConfig(
     embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False
 )
+AUTOTOWERS_LAYER_NORMS = AutoTowerConfig(
+    embedding_dimension=3,
+    block_dimension=4,
+    user_blocks=2,
+    item_blocks=1,
+    block_norm="layer",
+    output_relu=False,
+    poolings=("sum", "transformer"),
+)
 AUTOTOWERS_RELEASED = AutoTowerConfig(
     embedding_dimension=2,
     block_dimension=5,
@@ -145,6 +154,10 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
         lambda rows: towers.inputs(rows, towers.PLAIN),
     ),
     "autotower": (lambda: AUTOTOWER.make_supernet(AUTOTOWERS, towers.SPEC), towers.inputs),
+    "autotower, layer norms": (
+        lambda: AUTOTOWER.make_supernet(AUTOTOWERS_LAYER_NORMS, towers.SPEC),
+        towers.inputs,
+    ),
     "autotower of one block, released, no bags": (
         lambda: AUTOTOWER.make_supernet(AUTOTOWERS_RELEASED, towers.PLAIN),
         lambda rows: towers.inputs(rows, towers.PLAIN),

@@ -3,8 +3,8 @@
 Letters: R rows, D dimension of a block's output, n inputs of a block, H heads, A width of a head.
 
 A block takes the tower's aligned input and the outputs of all blocks before it, n vectors of D
-each, and gives one more: an operation, a linear layer to D, and, but for the last block, batch norm
-and ReLU. The last block's output is the tower's.
+each, and gives one more: an operation, a linear layer to D, and, but for the last block, a norm and
+ReLU. The norm of the paper is over the batch. The last block's output is the tower's.
 
 .. [Vaswani2017attention] Attention is all you need, arXiv:1706.03762.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,12 @@ ELEMENT_WISE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 HEADS = (1, 2, 3, 4)
 #: A: the width of a head.
 HEAD_WIDTH = 8
+BlockNorm = Literal["batch", "layer"]
+#: Both have a scale and a shift for each of D numbers.
+_NORMS: dict[str, type[nn.BatchNorm1d | nn.LayerNorm]] = {
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+}
 #: Names of all operations.
 OPERATIONS = (
     *(f"mlp_{size}" for size in HIDDEN),
@@ -126,18 +133,25 @@ class TowerBlock(nn.Module):
         operation: One of ``OPERATIONS``.
         inputs: n.
         dim: D.
-        norm: Batch norm follows.
+        norm: What follows: "batch" or "layer" norm, None for nothing.
         relu: ReLU follows, last.
         activated: See :class:`HiddenLayer`.
     """
 
     def __init__(
-        self, operation: str, inputs: int, dim: int, *, norm: bool, relu: bool, activated: bool
+        self,
+        operation: str,
+        inputs: int,
+        dim: int,
+        *,
+        norm: BlockNorm | None,
+        relu: bool,
+        activated: bool,
     ) -> None:
         super().__init__()
         self.operation = _make(operation, inputs, dim, activated)
         self.linear = nn.Linear(self.operation.width, dim)
-        self.norm = nn.BatchNorm1d(dim) if norm else None
+        self.norm = None if norm is None else _NORMS[norm](dim)
         self.relu = relu
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:

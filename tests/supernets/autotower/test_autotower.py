@@ -132,6 +132,18 @@ def test_each_operation_has_a_batch_norm_of_its_own_but_in_the_last_block():
     assert all(name.startswith(("users.blocks.0", "users.blocks.1")) for name in norms)
 
 
+def test_with_layer_norms_a_row_does_not_depend_on_the_others():
+    net = net_of(block_norm="layer")
+    assert net.training
+    assert not any(isinstance(part, nn.BatchNorm1d) for part in net.modules())
+    path = make_architecture("average", "mlp_32 ew_max", "sa_2 mlp_16")  # without dropout
+    batch = inputs(6)
+    whole = net(*batch, sample=net.one_hot_sample(path))
+    part = net(*(tensor[:2] for tensor in batch), sample=net.one_hot_sample(path))
+    torch.testing.assert_close(part, whole[[0, 1, 6, 7]])
+    assert net.cost(path) == net_of().cost(path)
+
+
 def test_running_statistics_are_inherited():
     net = moved(net_of()).eval()
     built = net.build(ONE, inherit_weights=True).eval()
@@ -200,6 +212,7 @@ def test_a_user_without_a_history():
         ({"user_blocks": 0}, "--user_blocks must be at least 1, but got 0"),
         ({"block_dimension": 0}, "--block_dimension must be at least 1, but got 0"),
         ({"mlp_form": "linear"}, "--mlp_form must be one of activated, released, but got 'linear'"),
+        ({"block_norm": "none"}, "--block_norm must be one of batch, layer, but got 'none'"),
         ({"temperature": 0.0}, "--temperature must be positive, but got 0"),
     ],
 )
