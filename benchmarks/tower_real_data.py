@@ -10,7 +10,8 @@ of Table 4 is one model with five seeds; where searches are compared with one an
 three.
 
 The working folder is the project's root, beside which ``shared/data/ml-100k`` has the publisher's
-files, as the configs say. OUT gets ``towers.json`` (every figure) and ``towers_*.md``.
+files, as the configs say. OUT gets ``towers.json`` (every figure), ``towers_*.md`` and, of figures
+3 and 4 as far as they were measured, ``towers_figure_*.png``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from kdd2012_front import interval
-from tower_runs import FINAL_SEEDS, HALVES, HANDMADE, ROOT, SEARCHES, SIZES, Runs
+from tower_figures import draw_figure_3, draw_figure_4
+from tower_runs import (
+    BLOCKS,
+    DIMENSIONS,
+    FINAL_SEEDS,
+    HALVES,
+    HANDMADE,
+    LIMITS,
+    ROOT,
+    SEARCHES,
+    SIZES,
+    Runs,
+)
 from tower_users import mean_values, user_half_width
 
 from dnas.data.retrieval import TEST_PROTOCOLS
@@ -187,6 +200,16 @@ def collect(runs: Runs) -> dict[str, dict[str, Any]]:
     return {key: one for key, one in found.items() if one is not None}
 
 
+def draw(found: Mapping[str, dict[str, Any]], out: Path) -> None:
+    """Figures 3 and 4, of what was measured."""
+    blocks = {n: found[f"blocks_{n}"] for n in BLOCKS if f"blocks_{n}" in found}
+    if blocks:
+        draw_figure_3(blocks, LIMITS["l"][1], out / "towers_figure_3.png")
+    dims = {n: found[f"dim_{n}"] for n in DIMENSIONS if f"dim_{n}" in found}
+    if dims:
+        draw_figure_4(dims, out / "towers_figure_4.png")
+
+
 def main() -> int:
     """Run everything; the exit code is the number of commands that failed."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -215,15 +238,17 @@ def main() -> int:
     tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in TEST_PROTOCOLS}
     tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas", "transformer"))
     tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
-    tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in (3, 4, 5, 6, 7)))
-    tables["figure_4"] = table_of(found, (f"dim_{n}" for n in (8, 16, 32, 64)))
+    tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in BLOCKS))
+    tables["figure_4"] = table_of(found, (f"dim_{n}" for n in DIMENSIONS))
     tables["table_9"] = table_of(found, (*(f"half_{half}" for half in HALVES), *transfers))
     tables["times"] = times(runs)
+    draw(found, settings.out)
     for name, text in tables.items():
         with replacing(settings.out / f"towers_{name}.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{name}\n\n{text}\n")
-    write_json(settings.out / "towers.json", [_plain(one) for one in found.values()])
+    plain = {key: _plain(one) for key, one in found.items()}
+    write_json(settings.out / "towers.json", plain)
     return failed
 
 

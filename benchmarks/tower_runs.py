@@ -27,6 +27,9 @@ from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 ROOT = Path(__file__).resolve().parent.parent
 #: Table 3 of the paper: parameters and MACs / 2 of both towers together.
 LIMITS = {"l": (240_000, 150_000), "m": (480_000, 280_000), "h": (1_200_000, 800_000)}
+#: Of figures 3 and 4: blocks of a tower, dimensions of the tables.
+BLOCKS = (3, 4, 5, 6, 7)
+DIMENSIONS = (8, 16, 32, 64)
 #: Steps of a supernet: 48 to an epoch.
 STEPS = 10_000
 SIZES = ("l", "m", "h")
@@ -99,7 +102,7 @@ SEARCHES: dict[str, Search] = {
         None,
         poolings="average sum self_attention self_attentive transformer",
         block_norm="layer",
-        output_relu="False",
+        no_output_relu="",
         **_TRAINING,
     ),
     "l": _genetic("AutoTower-L", limit(total="l")),
@@ -124,14 +127,14 @@ SEARCHES |= {
         item_blocks=str(n),
         seeds=FEW,
     )
-    for n in (3, 4, 5, 6, 7)
+    for n in BLOCKS
 }
 #: Figure 4: dimension of the tables, within M.
 SEARCHES |= {
     f"dim_{n}": _genetic(
         f"dimension {n}", limit(total="m"), None, embedding_dimension=str(n), seeds=FEW
     )
-    for n in (8, 16, 32, 64)
+    for n in DIMENSIONS
 }
 HALVES = ("first", "second")
 #: Table 9: one half of the users, within M.
@@ -275,13 +278,14 @@ class Runs:
 
 
 def with_flags(config: str, flags: Mapping[str, str]) -> str:
-    """A tuning config with these flags in the place of its own."""
+    """A tuning config with these flags in the place of its own; an empty value is of a switch."""
     for name, value in flags.items():
         config, found = re.subn(
             rf'--{name}=("[^"]*"|\{{[^}}]*\}}|\S+)', f"--{name}={value}", config
         )
         if not found:
-            words = f"--{name} {value}" if " " in value else f"--{name}={value}"
+            equals = "" if not value else " " if " " in value else "="
+            words = f"--{name}{equals}{value}"
             config = config.replace("\nGPU_IDS", f"\n{words}\nGPU_IDS", 1)
     return config
 

@@ -91,7 +91,8 @@ def parse_flags(
         An object with an attribute for each group.
 
     Raises:
-        ConfigError: A config file has an unknown flag, or a value is refused by its dataclass.
+        ConfigError: A config file has an unknown flag, a switch has a value, or a value is refused
+            by its dataclass.
         SystemExit: With code 2 on a wrong flag, 0 after ``--help``.
     """
     owner: dict[str, str] = {}
@@ -108,6 +109,7 @@ def parse_flags(
     unknown = sorted(set(file_values or {}) - set(owner))
     if unknown:
         raise ConfigError(f"--config: unknown flags {unknown}; known are {sorted(owner)}")
+    _check_switches(argv, groups)
     container: Any = make_dataclass(
         "Flags", [(group, cls, field()) for group, cls in groups.items()], frozen=True
     )
@@ -124,6 +126,21 @@ def parse_flags(
             if isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"--{name} must be a finite number, but got {value}")
     return parsed
+
+
+def _check_switches(argv: Sequence[str], groups: Mapping[str, type]) -> None:
+    """Refuse ``--switch=False``, of which the parser would only say that it knows no ``False``."""
+    switches = {
+        entry.name
+        for cls in groups.values()
+        for entry in fields(cls)
+        if entry.type in (bool, "bool")
+    }
+    for word in argv:
+        flag, equals, _ = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_").removeprefix("no_")
+        if equals and word.startswith("--") and name in switches:
+            raise ConfigError(f"{word}: a switch has no value; write --{name} or --no_{name}")
 
 
 def _as_words(values: Mapping[str, Any], argv: Sequence[str]) -> list[str]:

@@ -122,6 +122,11 @@ def test_help_exits_with_0(capsys):
         (["--weights_batch_size=0"], "--weights_batch_size must be at least 1, but got 0"),
         (["--arch_interaction_itself", "--arch_interaction_op=cat"], "--arch_interaction_itself"),
         (["--ids=hash"], "--ids=hash needs --max_ind_range"),
+        (
+            ["--use_hw_cost=False"],
+            "--use_hw_cost=False: a switch has no value; write --use_hw_cost",
+        ),
+        (["--no-use-hw-cost=1"], "--no-use-hw-cost=1: a switch has no value; write --use_hw_cost"),
         (["--search_space=emb_dim"], "--search_space is given more than once"),
     ],
 )
