@@ -37,6 +37,11 @@ class AutoTowerConfig(TwoTowerConfig):
     row by itself, so that a row's vector does not depend on the rows beside it in training, nor a
     candidate's on statistics of its own."""
 
+    anchored: bool = False
+    """One-shot training lets every path learn against the same pair of towers, which is trained
+    beside the paths and left out afterwards. The paper trains paths against themselves alone. No
+    effect on --search_algorithm=dnas."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_at_least_one("user_blocks", "item_blocks", "block_dimension")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,9 @@ from dnas.models.towers import (
     beside,
     make_pooling,
 )
+from dnas.training.loss import LossFunction
+from dnas.training.optim import OptimizerClass
+from supernets.autotower.anchor import AnchoredPathStep
 from supernets.autotower.config import AutoTowerConfig
 from supernets.autotower.costs import fixed_costs, option_costs
 from supernets.autotower.paths import TowerPaths, possible_operations
@@ -80,22 +83,60 @@ class AutoTowerSuperNet(SuperNet):
         has where rows have samples of their own: see
         :func:`supernets.towers.rows.weights_of_items`.
         """
-        poolings = cast(nn.ModuleDict, self.inputs.pooling)
-        own = self.inputs.own(user_fields)
-        vectors, present = self.inputs.read(history)
-        items = self.inputs.items(item_fields, item_bags)
+        own, vectors, present, items = self.read(user_fields, history, item_fields, item_bags)
         if sample.architecture is not None:
-            chosen = sample.architecture
-            pooled = poolings[str(chosen[POOLING])](vectors, present)
-            users = self.users.path(beside(own, pooled), self._path(chosen, 0))
-            items = self.items.path(items, self._path(chosen, 1))
-            return F.normalize(torch.cat((users, items)), dim=-1)
+            return self.path(own, vectors, present, items, sample.architecture)
+        poolings = cast(nn.ModuleDict, self.inputs.pooling)
         pooled = calculate_weighted_sum(
             sample[self.pooling][:, 0], [pool(vectors, present) for pool in poolings.values()]
         )
         users = self.users(beside(own, pooled), sample[self.user])
         items = self.items(items, weights_of_items(sample[self.item], len(items)))
         return F.normalize(torch.cat((users, items)), dim=-1)
+
+    def read(
+        self, user_fields: Tensor, history: Tensor, item_fields: Tensor, item_bags: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What towers are given, all from the tables.
+
+        Returns:
+            ``(U, A)`` of the users' fields, ``(U, L, W)`` and ``(U, L)`` bool of the history,
+            ``(N, W_i)`` of the items.
+        """
+        vectors, present = self.inputs.read(history)
+        items = self.inputs.items(item_fields, item_bags)
+        return self.inputs.own(user_fields), vectors, present, items
+
+    def path(
+        self,
+        own: Tensor,
+        vectors: Tensor,
+        present: Tensor,
+        items: Tensor,
+        architecture: Mapping[str, Option],
+    ) -> Tensor:
+        """``(U + N, D)`` by one path, from what ``read`` gives; nothing else is computed."""
+        poolings = cast(nn.ModuleDict, self.inputs.pooling)
+        pooled = poolings[str(architecture[POOLING])](vectors, present)
+        users = self.users.path(beside(own, pooled), self._path(architecture, 0))
+        found = self.items.path(items, self._path(architecture, 1))
+        return F.normalize(torch.cat((users, found)), dim=-1)
+
+    # ------------------------------------------------------------------ one-shot training
+
+    def path_step(
+        self,
+        optimizer_class: OptimizerClass,
+        lr: float,
+        init_params: Mapping[str, Any],
+        clip: float,
+        loss_function: LossFunction,
+        device: torch.device,
+    ) -> AnchoredPathStep | None:
+        """With ``anchored`` a step of its own, see ``dnas.strategies.path_step``."""
+        if not self.config.anchored:
+            return None
+        return AnchoredPathStep(self, optimizer_class, lr, init_params, clip, loss_function, device)
 
     # ------------------------------------------------------------------ costs
 

@@ -36,10 +36,18 @@ def searched(folder, *flags):
     return [folder / name for name in result["architectures"]]
 
 
-@pytest.mark.parametrize("algorithm", ["evolution", "genetic", "reinforce", "random_search"])
-def test_a_one_shot_search_and_training_what_it_found(algorithm, tmp_path):
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        ("evolution", ()),
+        ("genetic", ("--anchored", "--block_norm=layer", "--no_output_relu")),
+        ("reinforce", ("--anchored",)),
+        ("random_search", ()),
+    ],
+)
+def test_a_one_shot_search_and_training_what_it_found(algorithm, settings, tmp_path):
     limits = ("--cost_limit", "paper_flops=40000", "user_paper_params=30000")
-    flags = (f"--search_algorithm={algorithm}", *ONE_SHOT, *limits)
+    flags = (f"--search_algorithm={algorithm}", *ONE_SHOT, *limits, *settings)
     [found] = searched(tmp_path / "search", *flags)
     record = json.loads(found.read_text())
     assert record["costs"]["paper_flops"] <= 40_000
