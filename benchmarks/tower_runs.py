@@ -96,14 +96,15 @@ SEARCHES: dict[str, Search] = {
         poolings="average sum self_attention self_attentive transformer",
         **_TRAINING,
     ),
-    "layer_norms": _genetic(
-        "AutoTower-M with layer norms, no last ReLU, a Transformer pooling",
+    "anchored": _genetic(
+        "AutoTower-M, anchored and with layer norms",
         limit(total="m"),
         None,
         poolings="average sum self_attention self_attentive transformer",
         block_norm="layer",
         no_output_relu="",
-        **_TRAINING,
+        anchored="",
+        lr="2e-3",
     ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
