@@ -2,7 +2,8 @@
 
 Everything goes through the job queue, by the configs of ``configs/``, with flags replaced:
 
-- hand-crafted models: ``tower_baselines_ml100k``;
+- hand-crafted models: ``tower_baselines_ml100k``; MIND's smallest also with a loss that scores
+  items as they are served;
 - searches: the three stages of ``autotower_ml100k``, with a longer supernet and more candidates.
   The best three of a search are trained, the best by validation is trained with five new seeds and
   tested. Searches that differ in the algorithm or in the limits search the same supernet;
@@ -167,16 +168,19 @@ class Runs:
 
     def handmade(self, size: str) -> int:
         """Train the hand-crafted models of one size; the exit code."""
-        config = (ROOT / "configs" / "tower_baselines_ml100k").read_text(encoding="utf-8")
-        words = config.split("First: dnas ")[1].split(";")[0].split()
-        if not (self.work / words[-1]).exists():
-            code = self._run("-m", "dnas.cli.main", *words)
-            if code:
-                return code
-        narrowed = self.narrowed / f"tower_baselines_{size}"
-        narrowed.write_text(config.replace("_{l, m, h}.json", f"_{size}.json"), encoding="utf-8")
-        experiment = self.folder(f"handmade_{size}").path.name
-        return self._run("tuning.py", narrowed, experiment, "--runs_dir", self.runs_dir)
+        config = self._baselines()
+        if isinstance(config, int):
+            return config
+        config = config.replace("_{l, m, h}.json", f"_{size}.json")
+        return self._trained(config, f"handmade_{size}")
+
+    def served(self) -> int:
+        """Train MIND-L with a loss that scores items as they are served; the exit code."""
+        config = self._baselines("--interests_in_loss", "served", folder="towers_served_ml100k")
+        if isinstance(config, int):
+            return config
+        config = config.replace("{googlednn, senet, bst, mind}_{l, m, h}.json", "mind_l.json")
+        return self._trained(config, "mind_served")
 
     def search(self, short: str) -> int:
         """Search, train what was found, and test the best; the exit code."""
@@ -228,10 +232,7 @@ class Runs:
         text = (ROOT / "configs" / FINAL_CONFIG).read_text(encoding="utf-8")
         seeds = FINAL_SEEDS[: SEARCHES[f"half_{target}"].seeds]
         text = with_flags(text, {**data, "seed": _listed(seeds), "sampled_arch": str(file)})
-        config = self.narrowed / f"{taken.name}_config"
-        config.write_text(text, encoding="utf-8")
-        experiment = self.folder(taken.name).path.name
-        return self._run("tuning.py", config, experiment, "--runs_dir", self.runs_dir)
+        return self._trained(text, taken.name)
 
     def best(self, short: str) -> Path:
         """The architecture file that a search chose.
@@ -268,6 +269,38 @@ class Runs:
         """The trainings of ``googlednn_l`` and the like."""
         jobs = _succeeded(self.folder(f"handmade_{model[-1]}").jobs(SAMPLED))
         return [job for job in jobs if f"/{model}.json" in job.config.read_text(encoding="utf-8")]
+
+    def of_served(self) -> list[JobFolder]:
+        """The trainings of MIND-L with that loss."""
+        return _succeeded(self.folder("mind_served").jobs(SAMPLED))
+
+    def _baselines(self, *settings: str, folder: str = "") -> str | int:
+        """The config of the hand-crafted models, whose files are made if they are not there.
+
+        Args:
+            settings: Flags of the space.
+            folder: In the place of the config's.
+
+        Returns:
+            Its text; the exit code if the files cannot be made.
+        """
+        config = (ROOT / "configs" / "tower_baselines_ml100k").read_text(encoding="utf-8")
+        words = config.split("First: dnas ")[1].split(";")[0].split()
+        if folder:
+            config = config.replace(words[-1], folder)
+            words[-1] = folder
+        if not (self.work / words[-1]).exists():
+            code = self._run("-m", "dnas.cli.main", *words, *settings)
+            if code:
+                return code
+        return config
+
+    def _trained(self, config: str, short: str) -> int:
+        """Train what a config says; the exit code."""
+        narrowed = self.narrowed / f"{short}_config"
+        narrowed.write_text(config, encoding="utf-8")
+        experiment = self.folder(short).path.name
+        return self._run("tuning.py", narrowed, experiment, "--runs_dir", self.runs_dir)
 
     def _run(self, *words: str | Path) -> int:
         first = [str(ROOT / words[0])] if str(words[0]).endswith(".py") else [str(words[0])]
