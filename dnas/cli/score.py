@@ -32,7 +32,7 @@ from dnas.core import Architecture, ArchitectureRecord
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import append_json_line, read_json, read_json_lines
 from dnas.runs import SCORED, JobFolder
-from dnas.spaces import SearchSpace, find_space, prepared_by, supernet_of
+from dnas.spaces import SearchSpace, find_space, prepared_by, space_config, supernet_of
 from dnas.strategies.evaluation_pool import Evaluations
 from dnas.training.progress import Progress
 from dnas.training.seeding import seed_everything
@@ -168,18 +168,24 @@ def _check(
 ) -> None:
     """Refuse architectures of another space, or of the same in another setting.
 
-    How they were judged in their search (``SearchSpace.judging_fields``) is no matter.
+    How they were judged in their search (``SearchSpace.judging_fields``) is no matter, nor how its
+    supernet was trained (``SearchSpace.one_shot_fields``). What a file of an earlier version does
+    not say has its default.
     """
-    expected = json.loads(json.dumps(vars(config)))
-    compared = [key for key in expected if key not in space.judging_fields]
+    expected = vars(config)
+    free = {*space.judging_fields, *space.one_shot_fields}
     for file, record in records.items():
-        found = json.loads(json.dumps(dict(record.space_config)))
-        other = [key for key in compared if found.get(key) != expected[key]]
-        if record.space != name or other:
-            what = f"{other[0]}={found.get(other[0])}" if record.space == name else record.space
+        if record.space != name:
             raise ArchitectureError(
-                f"{file} is of {what}, but the supernet {supernet.path.name} of "
-                + (f"{other[0]}={expected[other[0]]}" if record.space == name else name)
+                f"{file} is of {record.space}, but the supernet {supernet.path.name} of {name}"
+            )
+        found = vars(space_config(space, record.space_config, file))
+        other = [key for key in expected if key not in free and found[key] != expected[key]]
+        if other:
+            key = other[0]
+            raise ArchitectureError(
+                f"{file} is of {key}={found[key]}, but the supernet {supernet.path.name} of "
+                f"{key}={expected[key]}"
             )
         if dict(record.data_spec) != dict(space.spec_to_json(spec)):
             raise ArchitectureError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -228,7 +228,19 @@ def parse_search(argv: Sequence[str], program: str = "train_dnas.py") -> tuple[S
     flags = parsed.search
     if isinstance(flags, OneShotFlags):
         flags.settings(algorithm)
+    else:
+        _check_one_shot_fields(space, parsed.space)
     return space, replace(parsed, search=flags.with_costs(space.default_cost))
+
+
+def _check_one_shot_fields(space: SearchSpace, config: Any) -> None:
+    defaults = {entry.name: entry.default for entry in fields(space.config_class)}
+    for name in space.one_shot_fields:
+        if (value := getattr(config, name)) != defaults[name]:
+            raise ConfigError(
+                f"--{name}={value} has no effect with --search_algorithm=dnas, which trains no "
+                "paths; leave it out, or choose another algorithm"
+            )
 
 
 def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:

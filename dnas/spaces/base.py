@@ -88,6 +88,9 @@ class SearchSpace(ABC):
     judging_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of ``config_class`` that say how models are judged, and neither shape nor train their
     weights: a trained supernet may be searched with others."""
+    one_shot_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of ``config_class`` that say how a supernet is trained path by path, and no more: with
+    others an architecture is the same network. A gradient search refuses all but their defaults."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse a space whose architecture files nobody could read, before it has written any."""

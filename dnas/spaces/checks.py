@@ -36,10 +36,11 @@ def check_space(space: object) -> SearchSpace:
     for attribute in ("config_class", "data_class"):
         _check_settings(who, attribute, getattr(space, attribute, None))
     names = {entry.name for entry in fields(space.config_class)}
-    if unknown := [name for name in space.judging_fields if name not in names]:
-        raise ConfigError(
-            f"{who}.judging_fields: {space.config_class.__name__} has no field {unknown[0]!r}"
-        )
+    for attribute in ("judging_fields", "one_shot_fields"):
+        if unknown := [name for name in getattr(space, attribute) if name not in names]:
+            raise ConfigError(
+                f"{who}.{attribute}: {space.config_class.__name__} has no field {unknown[0]!r}"
+            )
     task = getattr(space, "task", None)
     if not isinstance(task, Task):
         raise ConfigError(

@@ -39,8 +39,7 @@ class AutoTowerConfig(TwoTowerConfig):
 
     anchored: bool = False
     """One-shot training lets every path learn against the same pair of towers, which is trained
-    beside the paths and left out afterwards. The paper trains paths against themselves alone. No
-    effect on --search_algorithm=dnas."""
+    beside the paths and left out afterwards. The paper trains paths against themselves alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,6 +19,7 @@ class AutoTowerSpace(RetrievalSpace):
 
     name = "autotower"
     config_class = AutoTowerConfig
+    one_shot_fields = ("anchored",)
 
     def make_supernet(self, config: AutoTowerConfig, spec: TowerSpec) -> AutoTowerSuperNet:
         """All towers for data with these fields."""

@@ -150,3 +150,10 @@ def test_a_published_one_can_be_trained(tmp_path):
         "--optimizer=adam", f"--save_metrics_param={result}",
     ]  # fmt: skip
     assert train.main(words) == 0
+
+
+def test_a_gradient_search_has_no_use_for_an_anchor(tmp_path, capsys):
+    flags = (*SPACE, *DATA, "--anchored", f"--save_metrics_param={tmp_path / 's' / 'result.json'}")
+    assert search.main([*flags]) == 2
+    assert "--anchored=True has no effect with --search_algorithm=dnas" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()

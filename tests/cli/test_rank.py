@@ -392,6 +392,27 @@ def test_a_space_that_is_too_small_fails_the_draw(study, capsys):
     assert "--num_subnets 257: 256 different networks" in capsys.readouterr().out
 
 
+def test_what_an_earlier_version_did_not_write_has_its_default(done, tmp_path):
+    from dnas.cli import score
+
+    for job in done.jobs("scored"):
+        inputs = job["inputs"]
+        supernet = done.run / inputs["SUPERNET_PARAM"]
+        if not json.loads((supernet / "config.json").read_text())["doubled"]:
+            break
+    folder = tmp_path / "earlier"
+    shutil.copytree(done.run / inputs["ARCHITECTURES_PARAM"], folder)
+    for path in folder.glob("*.json"):
+        value = json.loads(path.read_text())
+        assert value["space_config"].pop("doubled") is False
+        path.write_text(json.dumps(value))
+    words = [f"--supernet={supernet}", f"--architectures={folder}", "--host_gpu_id=cpu"]
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    assert score.main([*words, f"--save_metrics_param={tmp_path / 'scores' / 'result.json'}"]) == 0
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def test_what_does_not_fit_is_not_scored(done, tmp_path, capsys):
     from dnas.cli import score
 

@@ -85,6 +85,7 @@ SPACE = Space()
         ("config_class", Settings(), r"Space.config_class is Settings\(\); set it to a frozen"),
         ("data_class", Changeable, r"Space.data_class: Changeable .* @dataclass\(frozen=True"),
         ("judging_fields", ("loss",), "Space.judging_fields: Settings has no field 'loss'"),
+        ("one_shot_fields", ("to",), "Space.one_shot_fields: Settings has no field 'to'"),
         ("task", None, r"Space.task is not set; set it to a dnas.Task"),
         ("task", mse_loss, "Space.task is <bound method mse_loss"),
     ],
