@@ -172,7 +172,8 @@ def our_fitness(
         ConfigError: It means nothing.
     """
     rows, selection, judging = (*setting.split(":"), "0", "")[:3]
-    if not rows.isdecimal() or not judging.isdecimal() or setting.count(":") not in (1, 2):
+    known = rows.isdecimal() and judging.isdecimal() and selection
+    if not known or setting.count(":") not in (1, 2):
         raise ConfigError(
             f"--ours {setting!r}: give ROWS:SELECTION, such as 16384:recall50, or "
             "ROWS:SELECTION:VALIDATION_ROWS, such as 4096:loss_corrected:8192"

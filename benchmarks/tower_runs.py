@@ -217,10 +217,11 @@ class Runs:
             JobError: The search on ``source`` has not ended.
         """
         data = SEARCHES[f"half_{target}"].data
-        taken = self.narrowed / f"{source}_to_{target}"
-        if not taken.exists():
+        best = self.best(f"half_{source}")
+        taken = self.narrowed / f"{source}_to_{target}" / best.parent.parent.name
+        file = taken / best.name
+        if not file.exists():
             flags = [word for name, value in data.items() for word in (f"--{name}", value)]
-            best = self.best(f"half_{source}")
             code = self._run(
                 *("-m", "dnas.cli.main", "architectures", "--search_space", "autotower"),
                 *("--data_set", "ml_100k", "--raw_data", "../shared/data/ml-100k", *flags),
@@ -228,11 +229,10 @@ class Runs:
             )
             if code:
                 return code
-        (file,) = taken.glob("*.json")
         text = (ROOT / "configs" / FINAL_CONFIG).read_text(encoding="utf-8")
         seeds = FINAL_SEEDS[: SEARCHES[f"half_{target}"].seeds]
         text = with_flags(text, {**data, "seed": _listed(seeds), "sampled_arch": str(file)})
-        return self._trained(text, taken.name)
+        return self._trained(text, f"{source}_to_{target}")
 
     def best(self, short: str) -> Path:
         """The architecture file that a search chose.
@@ -289,7 +289,7 @@ class Runs:
         if folder:
             config = config.replace(words[-1], folder)
             words[-1] = folder
-        if not (self.work / words[-1]).exists():
+        if not (self.work / words[-1] / "mind_l.json").exists():
             code = self._run("-m", "dnas.cli.main", *words, *settings)
             if code:
                 return code

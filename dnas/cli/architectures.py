@@ -26,7 +26,15 @@ from dnas.cli.space_flags import parse_space_flags
 from dnas.core import Architecture, ArchitectureRecord, Option, Prior, SuperNet
 from dnas.errors import ArchitectureError, ConfigError
 from dnas.files import read_json
-from dnas.spaces import SearchSpace, make_record, prepared_by, prior_of, supernet_of
+from dnas.spaces import (
+    SearchSpace,
+    find_space,
+    make_record,
+    prepared_by,
+    prior_of,
+    space_config,
+    supernet_of,
+)
 from dnas.training.seeding import derive_seed, seed_everything
 
 logger = logging.getLogger(__name__)
@@ -107,7 +115,7 @@ def _write(space: SearchSpace, parsed: Any) -> None:
         provenance = {"kind": "random", "seed": flags.seed}
     elif flags.decisions_of:
         chosen = {
-            Path(file).stem: _decisions(flags.search_space, super_net, file)
+            Path(file).stem: _decisions(space, parsed.space, super_net, file)
             for file in flags.decisions_of
         }
         provenance = {"kind": "given"}
@@ -131,12 +139,16 @@ def _write(space: SearchSpace, parsed: Any) -> None:
     logger.info("%d architectures in %s", len(files), flags.out)
 
 
-def _decisions(search_space: str, super_net: SuperNet, file: str) -> Architecture:
+def _decisions(space: SearchSpace, config: Any, super_net: SuperNet, file: str) -> Architecture:
     record = ArchitectureRecord.load(file)
-    if record.space != search_space:
+    if find_space(record.space).name != space.name:
         raise ConfigError(
-            f"--decisions_of {file}: an architecture of {record.space}, not of {search_space}"
+            f"--decisions_of {file}: an architecture of {record.space}, not of {space.name}"
         )
+    was, is_now = vars(space_config(space, record.space_config, file)), vars(config)
+    if other := [name for name in was if was[name] != is_now[name]]:
+        said = ", ".join(f"{name} was {was[name]!r}, is {is_now[name]!r}" for name in other)
+        logger.warning("--decisions_of %s: other settings of the space: %s", file, said)
     try:
         return super_net.validate(record.architecture)
     except ArchitectureError as error:

@@ -48,16 +48,17 @@ def identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
 
 
 def weights_identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
-    """The identity of trained weights: without ``SearchSpace.judging_fields``.
+    """The identity of trained weights: without fields that say how models are judged or paths are
+    trained (``SearchSpace.judging_fields``, ``one_shot_fields``).
 
     Args:
         space: Its search space.
         config: The space's configuration.
         data: As in :func:`identity`.
     """
-    judging = {f"space.{name}" for name in space.judging_fields}
+    free = {f"space.{name}" for name in (*space.judging_fields, *space.one_shot_fields)}
     found = identity(space, config, data)
-    return {key: value for key, value in found.items() if key not in judging}
+    return {key: value for key, value in found.items() if key not in free}
 
 
 def difference(

@@ -16,6 +16,7 @@ from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader
 from dnas.cli.schedules import WeightsOptimizerName
 from dnas.cli.scoring import ScoringFlags, make_evaluator, open_evaluations
+from dnas.cli.space_flags import given_one_shot_fields
 from dnas.cli.supernet_files import load_supernet, save_supernet, write_architectures
 from dnas.core import Prior, SuperNet
 from dnas.errors import ConfigError
@@ -289,7 +290,7 @@ def run_one_shot(
         make_evaluator(space, parsed.space, data, scoring, job.seed, device, super_net)
         steps = _train(space, super_net, prior, data, parsed, device, stop, of_job)
     else:
-        if unused := flags.unused_training():
+        if unused := [*flags.unused_training(), *given_one_shot_fields(space, parsed.space)]:
             logger.warning(
                 "--supernet_weights: nothing is trained; not used: %s", ", ".join(unused)
             )

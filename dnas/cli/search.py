@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from dnas.cli.one_shot import OneShotFlags, run_one_shot
 from dnas.cli.run import guarded
 from dnas.cli.schedules import OptimizerName, ScheduleName, WeightsOptimizerName, make_schedule
 from dnas.cli.scoring import ScoringFlags
-from dnas.cli.space_flags import parse_space_flags
+from dnas.cli.space_flags import given_one_shot_fields, parse_space_flags
 from dnas.cli.supernet_files import save_supernet, write_architectures
 from dnas.data.loader import Loader
 from dnas.errors import ConfigError
@@ -229,18 +229,12 @@ def parse_search(argv: Sequence[str], program: str = "train_dnas.py") -> tuple[S
     if isinstance(flags, OneShotFlags):
         flags.settings(algorithm)
     else:
-        _check_one_shot_fields(space, parsed.space)
-    return space, replace(parsed, search=flags.with_costs(space.default_cost))
-
-
-def _check_one_shot_fields(space: SearchSpace, config: Any) -> None:
-    defaults = {entry.name: entry.default for entry in fields(space.config_class)}
-    for name in space.one_shot_fields:
-        if (value := getattr(config, name)) != defaults[name]:
+        if given := given_one_shot_fields(space, parsed.space):
             raise ConfigError(
-                f"--{name}={value} has no effect with --search_algorithm=dnas, which trains no "
+                f"{', '.join(given)}: no effect with --search_algorithm=dnas, which trains no "
                 "paths; leave it out, or choose another algorithm"
             )
+    return space, replace(parsed, search=flags.with_costs(space.default_cost))
 
 
 def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World) -> dict[str, Any]:

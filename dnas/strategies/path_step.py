@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dnas.core import Architecture, SuperNet
 from dnas.data.batch import Batch, check_batch
-from dnas.strategies.turns import make_optimizer, trainable_weights
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.loss import loss_of
 from dnas.training.optim import OptimizerClass
+from dnas.training.supernet_weights import make_optimizer, trainable_weights
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 

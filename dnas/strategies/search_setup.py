@@ -20,12 +20,7 @@ from dnas.strategies.phases import THETA, WEIGHTS, Number, exact, plan_phases
 from dnas.strategies.search_state import SearchPosition
 from dnas.strategies.search_step import SearchStep
 from dnas.strategies.theta_history import ThetaHistory
-from dnas.strategies.turns import (
-    Turns,
-    check_optimizer_arguments,
-    make_optimizer,
-    trainable_weights,
-)
+from dnas.strategies.turns import Turns, check_optimizer_arguments
 from dnas.strategies.watch import expected_costs
 from dnas.training.graphs import check_step_mode
 from dnas.training.job_files import JobFiles
@@ -33,6 +28,7 @@ from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass
 from dnas.training.precision import check_precision
 from dnas.training.seeding import derive_seed, make_generator
+from dnas.training.supernet_weights import make_optimizer, trainable_weights
 from dnas.training.task import MetricAccumulator
 from dnas.training.world import World
 

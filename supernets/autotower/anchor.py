@@ -2,8 +2,8 @@
 
 With uniform paths the towers of a step have hardly met before: the user's last operation is one of
 16, the item's another one of 16, each with a linear layer of its own to the common space, and there
-is no common space as long as no two of them agree on one. On MovieLens 100K the loss stays that of
-chance for some thousand steps.
+is no common space as long as no two of them agree on one. On MovieLens 100K the loss is hardly
+better than chance after ten thousand steps.
 
 Here one more pair of towers, the *anchor*, reads the same tables and is trained in every step. A
 path's users are told apart against the anchor's items, its items against the anchor's users, and so
@@ -13,7 +13,8 @@ supernet is trained are the tables, which it shares; judging candidates does not
 This is ours; the paper trains each path against itself alone. What teaches in other one-shot
 methods is a network that was trained before (DNA, arXiv:1911.13053) or the largest path of the
 supernet (BigNAS, arXiv:2003.11142), of which this space has none. The anchor is neither, and no
-part of the space, so that no option is trained more than the others.
+part of the space, so that no option has weights that are trained more than the others'. That the
+tables serve the anchor too may still favour options that are like it.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from dnas.data.batch import Batch, check_batch
 from dnas.models.towers import beside, join, make_pooling, split
 from dnas.training.clipping import clip_grad_norm
 from dnas.training.loss import LossFunction, loss_of
-from dnas.training.optim import OptimizerClass, OptimizerSet, sparse_parameter_ids
+from dnas.training.optim import OptimizerClass
+from dnas.training.seeding import derive_seed
+from dnas.training.supernet_weights import make_optimizer, trainable_weights
 
 if TYPE_CHECKING:
     from supernets.autotower.supernet import AutoTowerSuperNet
 
-#: What the anchor is: of middle size, and one that reads the history closely.
+#: What the anchor is.
 POOLING = "self_attention"
 OPERATION = "mlp_256"
 
@@ -67,7 +70,7 @@ class AnchoredPathStep:
 
     The arguments are those of :func:`dnas.strategies.path_step.make_path_step`. The loss that is
     given back is the path's own, its users against its items, as without an anchor; what is trained
-    is the sum of the four of path and anchor.
+    is the sum of the four of path and anchor, whose gradient is clipped as one.
     """
 
     def __init__(
@@ -81,16 +84,13 @@ class AnchoredPathStep:
         device: torch.device,
     ) -> None:
         self.super_net = super_net
-        self.anchor = Anchor(super_net).to(device)
+        # It always begins alike, so that a training depends on no random state but the supernet's.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(0, "anchor"))
+            self.anchor = Anchor(super_net).to(device)
         self.clip, self.loss_function, self.device = clip, loss_function, device
-        weights = [weight for weight in super_net.weight_parameters() if weight.requires_grad]
-        self.optimizer = OptimizerSet(
-            optimizer_class,
-            [{"params": [*weights, *self.anchor.parameters()]}],
-            [lr],
-            init_params=init_params,
-            sparse=sparse_parameter_ids(super_net),
-        )
+        weights = [*trainable_weights(super_net), *self.anchor.parameters()]
+        self.optimizer = make_optimizer(super_net, optimizer_class, weights, [lr], init_params)
 
     def __call__(self, batch: Batch, architecture: Architecture) -> Tensor:
         """One step on ``batch``; the path's own loss, detached."""

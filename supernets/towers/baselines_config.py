@@ -8,6 +8,8 @@ from dnas.errors import ConfigError
 from dnas.training.sampled_softmax import Interests, SampledSoftmax
 from supernets.towers.config import TwoTowerConfig
 
+_USUAL_POWER = SampledSoftmax.attention_power
+
 
 @dataclass(frozen=True, kw_only=True)
 class TowerBaselinesConfig(TwoTowerConfig):
@@ -34,7 +36,7 @@ class TowerBaselinesConfig(TwoTowerConfig):
     """MIND: vectors of a user."""
     mind_iterations: int = 2
     """MIND: iterations of the routing."""
-    attention_power: float = 20.0
+    attention_power: float = _USUAL_POWER
     """MIND: how much more, in training, the interest learns that fits the row's item best. 0: as
     much as the others."""
     interests_in_loss: Interests = "label"
@@ -47,6 +49,11 @@ class TowerBaselinesConfig(TwoTowerConfig):
         self._check_at_least_one(
             "output_dimension", "senet_reduction", "bst_heads", "mind_interests", "mind_iterations"
         )
+        if self.interests_in_loss == "served" and self.attention_power != _USUAL_POWER:
+            raise ConfigError(
+                f"--attention_power={self.attention_power} has no effect with "
+                "--interests_in_loss=served; leave one of them out"
+            )
         if self.bst_feed_forward < 0:
             raise ConfigError(
                 f"--bst_feed_forward must be 0 or more, but got {self.bst_feed_forward}"

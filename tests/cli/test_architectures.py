@@ -146,12 +146,13 @@ def test_a_space_of_fewer_networks_gives_all_it_has():
         different_networks(net, UniformPrior(net), 5, generator)
 
 
-def test_the_decisions_of_a_file_with_other_settings(write, tmp_path, data_cache):
+def test_the_decisions_of_a_file_with_other_settings(write, tmp_path, data_cache, caplog):
     assert write("--set", "model/kind=deepfm", "width/mlp=7") == 0
     source = next(iter((tmp_path / "a").glob("*.json")))
     wider = ["architectures", *BASELINES, *DATA_FLAGS, f"--data_cache={data_cache}"]
     wider[wider.index("--embedding_dimension=4")] = "--embedding_dimension=6"
     assert console.main([*wider, f"--decisions_of={source}", f"--out={tmp_path / 'b'}"]) == 0
+    assert "embedding_dimension was 4, is 6" in caplog.text
     (taken,) = records(tmp_path / "b").values()
     given = ArchitectureRecord.load(source)
     assert (tmp_path / "b" / source.name).exists()

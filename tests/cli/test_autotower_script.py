@@ -155,5 +155,19 @@ def test_a_published_one_can_be_trained(tmp_path):
 def test_a_gradient_search_has_no_use_for_an_anchor(tmp_path, capsys):
     flags = (*SPACE, *DATA, "--anchored", f"--save_metrics_param={tmp_path / 's' / 'result.json'}")
     assert search.main([*flags]) == 2
-    assert "--anchored=True has no effect with --search_algorithm=dnas" in capsys.readouterr().err
+    assert "--anchored: no effect with --search_algorithm=dnas" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def test_an_anchored_supernet_is_searched_with_and_without_the_flag(tmp_path, caplog):
+    genetic = ("--search_algorithm=genetic", *ONE_SHOT)
+    [first] = searched(tmp_path / "a", *genetic, "--anchored", "--save_supernet_weights")
+    given = f"--supernet_weights={tmp_path / 'a' / 'supernet.safetensors'}"
+    unused = "nothing is trained; not used: "
+    [second] = searched(tmp_path / "b", *genetic, given)
+    assert f"{unused}--anchored" not in caplog.text
+    [third] = searched(tmp_path / "c", *genetic, given, "--anchored")
+    assert unused in caplog.text
+    assert "--anchored" in caplog.text.split(unused)[-1].splitlines()[0]
+    ids = {json.loads(path.read_text())["id"] for path in (first, second, third)}
+    assert len(ids) == 1

@@ -154,6 +154,10 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
         lambda rows: towers.inputs(rows, towers.PLAIN),
     ),
     "autotower": (lambda: AUTOTOWER.make_supernet(AUTOTOWERS, towers.SPEC), towers.inputs),
+    "autotower, anchored": (
+        lambda: AUTOTOWER.make_supernet(replace(AUTOTOWERS, anchored=True), towers.SPEC),
+        towers.inputs,
+    ),
     "autotower, layer norms": (
         lambda: AUTOTOWER.make_supernet(AUTOTOWERS_LAYER_NORMS, towers.SPEC),
         towers.inputs,
@@ -164,4 +168,4 @@ TABLE: dict[str, tuple[Callable[[], SuperNet], Callable[[int], tuple[Any, ...]]]
     ),
 }
 #: Names of those with batch norm.
-BATCH_NORM = ("autotower", "towers normalized, no bags")
+BATCH_NORM = ("autotower", "autotower, anchored", "towers normalized, no bags")

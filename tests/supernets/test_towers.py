@@ -280,13 +280,14 @@ def test_settings_decide_the_task():
         corrected_loss=False,
         selection="ndcg50",
         attention_power=3.0,
-        interests_in_loss="served",
     )
     task = TOWER_BASELINES.task_of(config)
     assert (task.selection, task.maximize) == ("ndcg50", True)
     assert (task.loss.temperature, task.loss.mask_accidental_hits) == (0.1, True)
     assert not task.loss.corrected
-    assert (task.loss.attention_power, task.loss.interests) == (3.0, "served")
+    assert (task.loss.attention_power, task.loss.interests) == (3.0, "label")
+    served = TowerBaselinesConfig(interests_in_loss="served")
+    assert TOWER_BASELINES.task_of(served).loss.interests == "served"
     assert TOWER_BASELINES.task_of(TowerBaselinesConfig()).loss == RETRIEVAL.loss
 
 
@@ -299,6 +300,11 @@ def test_settings_decide_the_task():
         ({"mind_interests": 0}, "--mind_interests must be at least 1, but got 0"),
         ({"bst_feed_forward": -1}, "--bst_feed_forward must be 0 or more, but got -1"),
         ({"bst_dropout": 1.0}, r"--bst_dropout must be in \[0, 1\), but got 1.0"),
+        (
+            {"attention_power": 3.0, "interests_in_loss": "served"},
+            "--attention_power=3.0 has no effect with --interests_in_loss=served",
+        ),
+        ({"interests_in_loss": "all"}, "--interests_in_loss must be one of label, served"),
         ({"attention_power": -1.0}, "--attention_power must be a number of at least 0"),
     ],
 )

@@ -139,16 +139,19 @@ def test_powers_between_the_mean_and_the_best_interest(
 
 
 def test_every_item_is_scored_as_it_is_served() -> None:
-    made = labels([1, 2], [0.5, 0.25])
-    found = SampledSoftmax(temperature=0.5, interests="served")(SEVERAL, made)
-    # The larger cosine of a user's two vectors is the same for both items: 1, and 0.8.
+    # Three rows of two vectors; rows 1 and 3 are of the same item.
+    users = [[[1.0, 0.0], [0.6, 0.8]], [[0.6, -0.8], [0.8, 0.6]], [[-1.0, 0.0], [0.0, -1.0]]]
+    items = [[[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2, [[1.0, 0.0]] * 2]
+    outputs = torch.tensor([*users, *items], dtype=torch.float64)
+    frequencies = [0.5, 0.25, 0.5]
+    best = [[1.0, 0.8, 1.0], [0.8, 0.6, 0.8], [0.0, 0.0, 0.0]]  # of a user's vectors, by item
     losses = []
-    for own, cosines in ((0, (1.0, 1.0)), (1, (0.8, 0.8))):
-        logits = [
-            cosine / 0.5 - math.log(q) for cosine, q in zip(cosines, (0.5, 0.25), strict=True)
-        ]
-        losses.append(math.log(sum(map(math.exp, logits))) - logits[own])
-    assert found.item() == pytest.approx(sum(losses) / 2, rel=1e-12)
+    for own, (cosines, shown) in enumerate(zip(best, ([0, 1], [0, 1, 2], [1, 2]), strict=True)):
+        logits = [c / 0.5 - math.log(q) for c, q in zip(cosines, frequencies, strict=True)]
+        losses.append(math.log(sum(math.exp(logits[j]) for j in shown)) - logits[own])
+    loss = SampledSoftmax(temperature=0.5, interests="served", mask_accidental_hits=True)
+    found = loss(outputs, labels([1, 2, 1], frequencies))
+    assert found.item() == pytest.approx(sum(losses) / 3, rel=1e-12)
 
 
 def test_interests_that_know_nothing_of_the_user_have_a_small_loss_only_by_label() -> None:

@@ -55,6 +55,7 @@ class RetrievalData:
         self.parts = split_timeline(self.timeline, **options)
         self._record = {
             "data_set": config.data_set,
+            "user_half": config.user_half,
             "content_hash": interactions.content_hash(),
             "rows": len(interactions),
             "spec": interactions.spec.to_json(),
