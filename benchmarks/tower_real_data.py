@@ -67,6 +67,15 @@ PUBLISHED = {
 NAMES = {"googlednn": "GoogleDNN", "senet": "SENET", "bst": "BST", "mind": "MIND"}
 #: Rows of Table 4 that the paper does not have, by size.
 OURS = {"l": ("mind_served_l",), "m": ("anchored",), "h": ()}
+#: Pairs of which the difference is of interest, besides those to GoogleDNN in Table 4.
+PAIRS = (
+    ("m", "bst_l"),
+    ("anchored", "bst_l"),
+    ("anchored", "bst_m"),
+    ("anchored", "m"),
+    ("h", "bst_l"),
+    ("mind_served_l", "mind_l"),
+)
 #: Table 9: found on, trained on.
 TRANSFERS = tuple((one, other) for one in HALVES for other in HALVES if one != other)
 #: Columns of the tables: metric and heading.
@@ -128,6 +137,22 @@ def table_4(found: Mapping[str, dict[str, Any]], suffix: str) -> str:
                 gap = difference(one, reference, f"{metric}{suffix}")
                 cells += [_half(gap), f"± {gap['users_half_width']:.2f}"]
             cells += [f"{one['costs'][f'paper_{cost}'] / 1e6:.3f}" for cost in ("params", "flops")]
+            lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def table_of_pairs(found: Mapping[str, dict[str, Any]]) -> str:
+    """Differences of ``PAIRS`` under every protocol."""
+    heads = ["pair", "protocol", "R@50", "over users", "N@50", "over users"]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for one, other in PAIRS:
+        if one not in found or other not in found:
+            continue
+        for protocol in TEST_PROTOCOLS:
+            cells = [f"{found[one]['name']} - {found[other]['name']}", f"`{protocol.suffix}`"]
+            for metric in ("recall50", "ndcg50"):
+                gap = difference(found[one], found[other], f"{metric}{protocol.suffix}")
+                cells += [_half(gap), f"± {gap['users_half_width']:.2f}"]
             lines.append(_row(cells))
     return "\n".join(lines) + "\n"
 
@@ -243,6 +268,7 @@ def main() -> int:
     found = collect(runs)
     settings.out.mkdir(parents=True, exist_ok=True)
     tables = {f"table_4{p.suffix}": table_4(found, p.suffix) for p in TEST_PROTOCOLS}
+    tables["pairs"] = table_of_pairs(found)
     tables["table_5"] = table_of(found, ("m", "random", "reinforce", "dnas", "transformer"))
     tables["table_8"] = table_of(found, ("l", "user_l_item_h", "user_h_item_l", "h"))
     tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in BLOCKS))
