@@ -97,15 +97,8 @@ SEARCHES: dict[str, Search] = {
         poolings="average sum self_attention self_attentive transformer",
         **_TRAINING,
     ),
-    "anchored": _genetic(
-        "AutoTower-M, anchored and with layer norms",
-        limit(total="m"),
-        None,
-        poolings="average sum self_attention self_attentive transformer",
-        block_norm="layer",
-        no_output_relu="",
-        anchored="",
-        lr="2e-3",
+    "anchored": Search(
+        "AutoTower-M, anchored and with layer norms", config="autotower_ml100k_anchored_search"
     ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
@@ -312,14 +305,13 @@ class Runs:
 
 
 def with_flags(config: str, flags: Mapping[str, str]) -> str:
-    """A tuning config with these flags in the place of its own; an empty value is of a switch."""
+    """A tuning config with these flags in the place of its own."""
     for name, value in flags.items():
         config, found = re.subn(
             rf'--{name}=("[^"]*"|\{{[^}}]*\}}|\S+)', f"--{name}={value}", config
         )
         if not found:
-            equals = "" if not value else " " if " " in value else "="
-            words = f"--{name}{equals}{value}"
+            words = f"--{name} {value}" if " " in value else f"--{name}={value}"
             config = config.replace("\nGPU_IDS", f"\n{words}\nGPU_IDS", 1)
     return config
 
