@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dnas.core.schedules import cosine
 from dnas.errors import ConfigError
-from dnas.strategies.path_step import LossFunction
+from dnas.training.loss import LossFunction
 
 
 @dataclass(frozen=True, kw_only=True)

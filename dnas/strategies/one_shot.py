@@ -28,10 +28,11 @@ from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError, Preempted
 from dnas.runs import JobFolder
 from dnas.strategies.path_plan import PathPlan
-from dnas.strategies.path_step import LossFunction, make_path_step
+from dnas.strategies.path_step import make_path_step
 from dnas.strategies.phases import Number, exact
 from dnas.training.checkpoint import random_states, restore_random_states
 from dnas.training.job_files import JobFiles
+from dnas.training.loss import LossFunction
 from dnas.training.monitor import LossMonitor
 from dnas.training.optim import OptimizerClass
 from dnas.training.progress import Progress

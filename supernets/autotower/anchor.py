@@ -19,7 +19,6 @@ tables serve the anchor too may still favour options that are like it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,13 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnas.core import Architecture
-from dnas.data.batch import Batch, check_batch
+from dnas.data.batch import Batch
 from dnas.models.towers import beside, join, make_pooling, split
-from dnas.training.clipping import clip_grad_norm
-from dnas.training.loss import LossFunction, loss_of
-from dnas.training.optim import OptimizerClass
+from dnas.training.general_path_step import GeneralPathStep
+from dnas.training.loss import loss_of
 from dnas.training.seeding import derive_seed
-from dnas.training.supernet_weights import make_optimizer, trainable_weights
 
 if TYPE_CHECKING:
     from supernets.autotower.supernet import AutoTowerSuperNet
@@ -65,63 +62,41 @@ class Anchor(nn.Module):
         return F.normalize(torch.cat((users, self.items(items))), dim=-1)
 
 
-class AnchoredPathStep:
+class AnchoredPathStep(GeneralPathStep):
     """A step of one path and the anchor; see ``dnas.strategies.path_step.PathStep``.
 
-    The arguments are those of :func:`dnas.strategies.path_step.make_path_step`. The loss that is
-    given back is the path's own, its users against its items, as without an anchor; what is trained
-    is the sum of the four of path and anchor, whose gradient is clipped as one.
+    The path's own loss, of its users against its items, is what it is without an anchor. Trained is
+    the sum of the four losses of path and anchor, whose gradient is clipped as one.
+
+    Args:
+        super_net: On ``device``.
+        device: Where to train.
+        settings: The other arguments of :class:`~dnas.training.general_path_step.GeneralPathStep`.
     """
 
+    super_net: AutoTowerSuperNet
+    beside: Anchor
+
     def __init__(
-        self,
-        super_net: AutoTowerSuperNet,
-        optimizer_class: OptimizerClass,
-        lr: float,
-        init_params: Mapping[str, Any],
-        clip: float,
-        loss_function: LossFunction,
-        device: torch.device,
+        self, super_net: AutoTowerSuperNet, *, device: torch.device, **settings: Any
     ) -> None:
-        self.super_net = super_net
         # It always begins alike, so that a training depends on no random state but the supernet's.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(0, "anchor"))
-            self.anchor = Anchor(super_net).to(device)
-        self.clip, self.loss_function, self.device = clip, loss_function, device
-        weights = [*trainable_weights(super_net), *self.anchor.parameters()]
-        self.optimizer = make_optimizer(super_net, optimizer_class, weights, [lr], init_params)
+            anchor = Anchor(super_net).to(device)
+        super().__init__(super_net, device=device, beside=anchor, **settings)
 
-    def __call__(self, batch: Batch, architecture: Architecture) -> Tensor:
-        """One step on ``batch``; the path's own loss, detached."""
-        check_batch(batch)
-        self.optimizer.zero_grad()
-        batch = batch.to(self.device)
+    def losses(self, batch: Batch, architecture: Architecture) -> tuple[Tensor, Tensor]:
+        """The path's own loss, and the sum of all four."""
         read = self.super_net.read(*batch.inputs)
         count = len(batch.labels)
         pairs = (
             split(self.super_net.path(*read, architecture), count),
-            split(self.anchor(*read), count),
+            split(self.beside(*read), count),
         )
         own, *others = (
             loss_of(self.loss_function, join(users, items), batch.labels)
             for users, _ in pairs
             for _, items in pairs
         )
-        torch.stack([own, *others]).sum().backward()
-        clip_grad_norm(self.optimizer.parameters(), self.clip)
-        self.optimizer.step()
-        return own.detach()
-
-    def set_lr(self, factor: float) -> None:
-        """Learning rates are from now on the initial ones times ``factor``."""
-        self.optimizer.set_lr(factor, [lambda value: value])
-
-    def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state and the anchor."""
-        return {"optimizer": self.optimizer.state_dict(), "anchor": self.anchor.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.anchor.load_state_dict(state["anchor"])
+        return own, torch.stack([own, *others]).sum()

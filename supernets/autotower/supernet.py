@@ -136,7 +136,15 @@ class AutoTowerSuperNet(SuperNet):
         """With ``anchored`` a step of its own, see ``dnas.strategies.path_step``."""
         if not self.config.anchored:
             return None
-        return AnchoredPathStep(self, optimizer_class, lr, init_params, clip, loss_function, device)
+        return AnchoredPathStep(
+            self,
+            optimizer_class=optimizer_class,
+            lr=lr,
+            init_params=init_params,
+            clip=clip,
+            loss_function=loss_function,
+            device=device,
+        )
 
     # ------------------------------------------------------------------ costs
 

@@ -15,7 +15,8 @@ from dnas.errors import ConfigError, DivergenceError, JobError, Preempted
 from dnas.runs import JobFolder
 from dnas.strategies.one_shot import OneShotTraining
 from dnas.strategies.path_plan import PathPlan, full_path_probability
-from dnas.strategies.path_step import GeneralPathStep, make_path_step
+from dnas.strategies.path_step import make_path_step
+from dnas.training.general_path_step import GeneralPathStep
 from tests.one_shot_toys import FullPathPrior
 from tests.toys import (
     Recording,

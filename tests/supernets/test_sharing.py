@@ -7,8 +7,8 @@ import torch
 from table import TABLE
 
 from dnas.core import UniformPrior
-from dnas.strategies.path_step import GeneralPathStep
 from dnas.testing import check_sharing
+from dnas.training.general_path_step import GeneralPathStep
 from tests.one_shot_toys import FullPathPrior, Prefix
 from tests.toys import Scales
 

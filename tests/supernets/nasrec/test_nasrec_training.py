@@ -16,7 +16,8 @@ from dnas.core.head import HasHead
 from dnas.costs import count_flops, count_params
 from dnas.data.batch import ClickBatch
 from dnas.errors import ConfigError
-from dnas.strategies.path_step import GeneralPathStep, make_path_step
+from dnas.strategies.path_step import make_path_step
+from dnas.training.general_path_step import GeneralPathStep
 from dnas.training.table_optim import RowwiseAdagrad
 from supernets.nasrec.path_step import SlicedPathStep
 
