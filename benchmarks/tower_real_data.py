@@ -69,12 +69,16 @@ NAMES = {"googlednn": "GoogleDNN", "senet": "SENET", "bst": "BST", "mind": "MIND
 OURS = {"l": ("mind_served_l",), "m": ("anchored",), "h": ()}
 #: Pairs of which the difference is of interest, besides those to GoogleDNN in Table 4.
 PAIRS = (
+    ("m", "googlednn_l"),
+    ("anchored", "googlednn_l"),
+    ("h", "googlednn_l"),
     ("m", "bst_l"),
     ("anchored", "bst_l"),
     ("anchored", "bst_m"),
     ("anchored", "m"),
     ("h", "bst_l"),
     ("mind_served_l", "mind_l"),
+    ("mind_served_l", "googlednn_l"),
 )
 #: Table 9: found on, trained on.
 TRANSFERS = tuple((one, other) for one in HALVES for other in HALVES if one != other)
