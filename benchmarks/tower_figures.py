@@ -8,15 +8,14 @@ here are three, each with the standard deviation over seeds.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dnas.data.retrieval import TEST_PROTOCOLS
-from dnas.reporting.drawing import save_figure
+from dnas.reporting.drawing import COLORS, new_figure, save_figure
 
 _SIZE = (9.0, 3.6)
 _MARKERS = ("o", "s", "^")
@@ -32,7 +31,7 @@ def draw_figure_3(found: Mapping[int, Mapping[str, Any]], limit: float, path: Pa
         limit: MACs / 2, in units.
         path: Of a PNG file.
     """
-    figure = Figure(figsize=_SIZE, layout="constrained")
+    figure = new_figure(*_SIZE)
     left, right = figure.subplots(1, 2)
     _by_protocol(left, found, "recall50", "R@50, %")
     places = range(len(found))
@@ -56,7 +55,7 @@ def draw_figure_4(found: Mapping[int, Mapping[str, Any]], path: Path) -> None:
         found: Dimension -> the figures of its network.
         path: Of a PNG file.
     """
-    figure = Figure(figsize=_SIZE, layout="constrained")
+    figure = new_figure(*_SIZE)
     pairs = (("recall50", "R@50, %"), ("ndcg50", "N@50, %"))
     for axes, (metric, title) in zip(figure.subplots(1, 2), pairs, strict=True):
         _by_protocol(axes, found, metric, title)
@@ -78,6 +77,7 @@ def _by_protocol(
             places,
             [statistics.mean(each) for each in values],
             yerr=[statistics.stdev(each) for each in values],
+            color=COLORS[number],
             marker=marker,
             markersize=4,
             capsize=3,
@@ -88,7 +88,7 @@ def _by_protocol(
     axes.legend(fontsize="small", frameon=False)
 
 
-def _label(axes: Axes, values: Sequence[int] | Mapping[int, Any], title: str) -> None:
+def _label(axes: Axes, values: Collection[int], title: str) -> None:
     axes.set_xticks(range(len(values)), [str(value) for value in values])
     axes.set_xlabel(title)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,8 +11,8 @@ import json
 import math
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def parse_flags(
                 )
             owner[entry.name] = group
             value = (file_values or {}).get(entry.name)
-            if entry.type in (bool, "bool") and value is not None and not isinstance(value, bool):
+            if _is_switch(entry) and value is not None and not isinstance(value, bool):
                 raise ConfigError(f"--config: {entry.name} must be true or false, not {value!r}")
     unknown = sorted(set(file_values or {}) - set(owner))
     if unknown:
@@ -128,14 +128,33 @@ def parse_flags(
     return parsed
 
 
+def given(settings: Any, names: Iterable[str]) -> list[str]:
+    """Those of the flags that have not their default, as words of a command line.
+
+    Args:
+        settings: The parsed dataclass.
+        names: Of some of its fields.
+    """
+    entries = {entry.name: entry for entry in fields(settings)}
+    changed = [name for name in names if getattr(settings, name) != entries[name].default]
+    return [" ".join(_words_of(name, getattr(settings, name))) for name in changed]
+
+
+def _words_of(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no_{name}"]
+    if isinstance(value, list | tuple):
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}={value}"]
+
+
+def _is_switch(entry: Field[Any]) -> bool:
+    return entry.type in (bool, "bool")
+
+
 def _check_switches(argv: Sequence[str], groups: Mapping[str, type]) -> None:
     """Refuse ``--switch=False``, of which the parser would only say that it knows no ``False``."""
-    switches = {
-        entry.name
-        for cls in groups.values()
-        for entry in fields(cls)
-        if entry.type in (bool, "bool")
-    }
+    switches = {entry.name for cls in groups.values() for entry in fields(cls) if _is_switch(entry)}
     for word in argv:
         flag, equals, _ = word.partition("=")
         name = flag.removeprefix("--").replace("-", "_").removeprefix("no_")
@@ -148,18 +167,13 @@ def _as_words(values: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
 
     Flags that the command line has are left out.
     """
-    given = {word[2:].split("=", 1)[0].removeprefix("no_") for word in argv if word[:2] == "--"}
-    words: list[str] = []
-    for name, value in values.items():
-        if name in given:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no_{name}")
-        elif isinstance(value, list | tuple):
-            words += [f"--{name}", *map(str, value)]
-        else:
-            words.append(f"--{name}={value}")
-    return words
+    there = {word[2:].split("=", 1)[0].removeprefix("no_") for word in argv if word[:2] == "--"}
+    return [
+        word
+        for name, value in values.items()
+        if name not in there
+        for word in _words_of(name, value)
+    ]
 
 
 def _all_values(parsed: Any) -> dict[str, Any]:

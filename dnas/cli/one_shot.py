@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from dnas.cli.baselines import Baseline, extremes
 from dnas.cli.cost_flags import as_words, named_amounts, with_latency
+from dnas.cli.flags import given
 from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader
 from dnas.cli.schedules import WeightsOptimizerName
@@ -203,22 +204,13 @@ class OneShotFlags:
 
     def unused(self, algorithm: str) -> list[str]:
         """Flags that were given though ``algorithm`` has no use for them."""
-        return self._given(
-            name for name, algorithms in _USED_BY.items() if algorithm not in algorithms
+        return given(
+            self, (name for name, algorithms in _USED_BY.items() if algorithm not in algorithms)
         )
 
     def unused_training(self) -> list[str]:
         """Flags of the training that were given though nothing is trained."""
-        return self._given(_TRAINING)
-
-    def _given(self, names: Iterable[str]) -> list[str]:
-        """Those of the flags that have not their default, as words of a command line."""
-        defaults = {entry.name: entry.default for entry in fields(self)}
-        return [
-            f"--{name}={getattr(self, name)}"
-            for name in names
-            if getattr(self, name) != defaults[name]
-        ]
+        return given(self, _TRAINING)
 
 
 def make_strategy(

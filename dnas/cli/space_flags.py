@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from dnas.cli.flags import early_value, parse_flags
+from dnas.cli.flags import early_value, given, parse_flags
 from dnas.errors import ConfigError
 from dnas.spaces import SearchSpace, find_space
 
@@ -49,11 +48,4 @@ def parse_space_flags(
 
 def given_one_shot_fields(space: SearchSpace, config: Any) -> list[str]:
     """The flags of ``SearchSpace.one_shot_fields`` that have not their default, as words."""
-    defaults = {entry.name: entry.default for entry in fields(space.config_class)}
-    words = []
-    for name in space.one_shot_fields:
-        value = getattr(config, name)
-        if value != defaults[name]:
-            switch = f"--{name}" if value else f"--no_{name}"
-            words.append(switch if isinstance(value, bool) else f"--{name}={value}")
-    return words
+    return given(config, space.one_shot_fields)

@@ -58,14 +58,7 @@ def make_path_step(
 ) -> PathStep:
     """The step that trains paths of ``super_net``: its own one if it offers that.
 
-    Args:
-        super_net: On ``device``.
-        optimizer_class: For example ``torch.optim.Adagrad``.
-        lr: Initial learning rate of all weights.
-        init_params: Further arguments of ``optimizer_class``.
-        clip: Joint L2 norm above which gradients are scaled down.
-        loss_function: ``(outputs, labels) ->`` scalar mean.
-        device: Where to train.
+    The arguments are those of :class:`~dnas.training.general_path_step.GeneralPathStep`.
     """
     if isinstance(super_net, OffersPathStep):
         own = super_net.path_step(optimizer_class, lr, init_params, clip, loss_function, device)

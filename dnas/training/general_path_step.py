@@ -33,6 +33,9 @@ class GeneralPathStep:
         device: Where to train.
         beside: What is trained in every step beside the supernet, and is no part of it; on
             ``device``.
+
+    Raises:
+        ConfigError: All weights of the supernet are frozen.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class GeneralPathStep:
         self.device = device
         self.beside = beside
         weights = trainable_weights(super_net)
-        if beside is not None:
+        if weights and beside is not None:  # to train the latter alone would be in vain
             weights += beside.parameters()
         self.optimizer = make_optimizer(super_net, optimizer_class, weights, [lr], init_params)
 

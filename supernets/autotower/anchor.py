@@ -19,7 +19,7 @@ tables serve the anchor too may still favour options that are like it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -62,29 +62,25 @@ class Anchor(nn.Module):
         return F.normalize(torch.cat((users, self.items(items))), dim=-1)
 
 
+def make_anchor(super_net: AutoTowerSuperNet) -> Anchor:
+    """The anchor of a supernet, on the CPU.
+
+    It always begins alike, so that a training depends on no random state but the supernet's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "anchor"))
+        return Anchor(super_net)
+
+
 class AnchoredPathStep(GeneralPathStep):
-    """A step of one path and the anchor; see ``dnas.strategies.path_step.PathStep``.
+    """A step of one path and, beside the supernet, the anchor.
 
     The path's own loss, of its users against its items, is what it is without an anchor. Trained is
     the sum of the four losses of path and anchor, whose gradient is clipped as one.
-
-    Args:
-        super_net: On ``device``.
-        device: Where to train.
-        settings: The other arguments of :class:`~dnas.training.general_path_step.GeneralPathStep`.
     """
 
     super_net: AutoTowerSuperNet
     beside: Anchor
-
-    def __init__(
-        self, super_net: AutoTowerSuperNet, *, device: torch.device, **settings: Any
-    ) -> None:
-        # It always begins alike, so that a training depends on no random state but the supernet's.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(0, "anchor"))
-            anchor = Anchor(super_net).to(device)
-        super().__init__(super_net, device=device, beside=anchor, **settings)
 
     def losses(self, batch: Batch, architecture: Architecture) -> tuple[Tensor, Tensor]:
         """The path's own loss, and the sum of all four."""

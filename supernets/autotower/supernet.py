@@ -35,7 +35,7 @@ from dnas.models.towers import (
 )
 from dnas.training.loss import LossFunction
 from dnas.training.optim import OptimizerClass
-from supernets.autotower.anchor import AnchoredPathStep
+from supernets.autotower.anchor import AnchoredPathStep, make_anchor
 from supernets.autotower.config import AutoTowerConfig
 from supernets.autotower.costs import fixed_costs, option_costs
 from supernets.autotower.paths import TowerPaths, possible_operations
@@ -136,14 +136,9 @@ class AutoTowerSuperNet(SuperNet):
         """With ``anchored`` a step of its own, see ``dnas.strategies.path_step``."""
         if not self.config.anchored:
             return None
+        anchor = make_anchor(self).to(device)
         return AnchoredPathStep(
-            self,
-            optimizer_class=optimizer_class,
-            lr=lr,
-            init_params=init_params,
-            clip=clip,
-            loss_function=loss_function,
-            device=device,
+            self, optimizer_class, lr, init_params, clip, loss_function, device, beside=anchor
         )
 
     # ------------------------------------------------------------------ costs

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dnas.data.retrieval import TowerBatch
+from dnas.errors import ConfigError
 from dnas.strategies.path_step import make_path_step
 from dnas.training.general_path_step import GeneralPathStep
 from dnas.training.retrieval import RETRIEVAL
@@ -70,6 +71,13 @@ def test_a_step_trains_the_path_the_tables_and_the_anchor_and_nothing_else():
         if not torch.equal(value, of_anchor[n])
     }
     assert moved == {"pooling", "users", "items"}
+
+
+def test_an_anchor_is_not_trained_for_a_frozen_supernet():
+    for net in (net_of(anchored=True), net_of()):
+        net.requires_grad_(False)
+        with pytest.raises(ConfigError, match="all are frozen"):
+            step_of(net)
 
 
 def test_the_anchor_is_no_part_of_the_supernet():
