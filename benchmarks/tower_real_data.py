@@ -36,6 +36,7 @@ from tower_runs import (
     ROOT,
     SEARCHES,
     SIZES,
+    VARIANTS,
     Runs,
 )
 from tower_users import mean_values, user_half_width
@@ -66,7 +67,7 @@ PUBLISHED = {
 }
 NAMES = {"googlednn": "GoogleDNN", "senet": "SENET", "bst": "BST", "mind": "MIND"}
 #: Rows of Table 4 that the paper does not have, by size.
-OURS = {"l": ("mind_served_l",), "m": ("anchored",), "h": ()}
+OURS = {"l": tuple(VARIANTS), "m": ("anchored", "halved"), "h": ()}
 #: Pairs of which the difference is of interest, besides those to GoogleDNN in Table 4.
 PAIRS = (
     ("m", "googlednn_l"),
@@ -77,8 +78,13 @@ PAIRS = (
     ("anchored", "bst_m"),
     ("anchored", "m"),
     ("h", "bst_l"),
-    ("mind_served_l", "mind_l"),
-    ("mind_served_l", "googlednn_l"),
+    ("halved", "googlednn_l"),
+    ("halved", "bst_l"),
+    ("halved", "bst_norms"),
+    ("halved", "anchored"),
+    ("bst_norms", "bst_l"),
+    ("mind_served", "mind_l"),
+    ("mind_served", "googlednn_l"),
 )
 #: Table 9: found on, trained on.
 TRANSFERS = tuple((one, other) for one in HALVES for other in HALVES if one != other)
@@ -223,7 +229,8 @@ def collect(runs: Runs) -> dict[str, dict[str, Any]]:
             key = f"{model}_{size}"
             name = f"{NAMES[model]}-{size.upper()}"
             found[key] = measure(runs, name, runs.of_handmade(key))
-    found["mind_served_l"] = measure(runs, "MIND-L, scored as served", runs.of_served())
+    for key, (_, _, name) in VARIANTS.items():
+        found[key] = measure(runs, name, runs.of_variant(key))
     for key, search in SEARCHES.items():
         found[key] = measure(runs, search.name, runs.finals(key), search.seeds)
     for source, target in TRANSFERS:
@@ -249,8 +256,8 @@ def main() -> int:
     parser.add_argument("--runs_dir", type=Path, required=True, help="folder of run folders")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables")
     transfers = {f"{source}_to_{target}": (source, target) for source, target in TRANSFERS}
-    handmade = (*(f"handmade_{size}" for size in SIZES), "mind_served")
-    names = [*handmade, *SEARCHES, *transfers]
+    handmade = [f"handmade_{size}" for size in SIZES]
+    names = [*handmade, *VARIANTS, *SEARCHES, *transfers]
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--tables_only", action="store_true", help="start nothing")
     settings = parser.parse_args()
@@ -264,8 +271,8 @@ def main() -> int:
                 code = runs.search(name)
             elif name in transfers:
                 code = runs.transfer(*transfers[name])
-            elif name == "mind_served":
-                code = runs.served()
+            elif name in VARIANTS:
+                code = runs.variant(name)
             else:
                 code = runs.handmade(name.removeprefix("handmade_"))
             failed += code != 0

@@ -3,10 +3,12 @@
 Everything goes through the job queue, by the configs of ``configs/``, with flags replaced:
 
 - hand-crafted models: ``tower_baselines_ml100k``; MIND's smallest also with a loss that scores
-  items as they are served;
+  items as they are served, and BST's with the layer norms that the anchored search has;
 - searches: the three stages of ``autotower_ml100k``, with a longer supernet and more candidates.
   The best three of a search are trained, the best by validation is trained with five new seeds and
   tested. Searches that differ in the algorithm or in the limits search the same supernet;
+- successive halving (``halved``): a search's best 24 are trained for eight epochs, the best four of
+  these to the end, and the best of these by validation with five new seeds;
 - transfers: the network that was best on one half of the users, trained on the other half.
 
 A run that has ended is started again at no cost.
@@ -34,8 +36,14 @@ DIMENSIONS = (8, 16, 32, 64)
 #: Steps of a supernet: 48 to an epoch.
 STEPS = 10_000
 SIZES = ("l", "m", "h")
+SAMPLED_CONFIG = "autotower_ml100k_sampled_search"
 FINAL_CONFIG = "autotower_ml100k_final_search"
 HANDMADE = ("googlednn", "senet", "bst", "mind")
+#: Hand-crafted models with other settings: model, flags of the space, name in tables.
+VARIANTS: dict[str, tuple[str, tuple[str, str], str]] = {
+    "mind_served": ("mind_l", ("--interests_in_loss", "served"), "MIND-L, scored as served"),
+    "bst_norms": ("bst_l", ("--dense_norm", "layer"), "BST-L with layer norms"),
+}
 #: Of the configs' final trainings, new to everything that was chosen by.
 FINAL_SEEDS = (11, 12, 13, 14, 15)
 #: Seeds where searches are compared with one another and with nothing else.
@@ -63,6 +71,8 @@ class Search:
         config: Of its first stage.
         data: Flags of the data, of all stages.
         seeds: How many final trainings, of ``FINAL_SEEDS``.
+        short: Epochs of the first trainings, where there are two rounds of them; 0: one round.
+        kept: How many of the first round are in the second.
     """
 
     name: str
@@ -71,6 +81,8 @@ class Search:
     config: str = "autotower_ml100k_search"
     data: Mapping[str, str] = field(default_factory=dict)
     seeds: int = len(FINAL_SEEDS)
+    short: int = 0
+    kept: int = 4
 
 
 def _genetic(
@@ -99,6 +111,13 @@ SEARCHES: dict[str, Search] = {
     ),
     "anchored": Search(
         "AutoTower-M, anchored and with layer norms", config="autotower_ml100k_anchored_search"
+    ),
+    "halved": Search(
+        "AutoTower-M, anchored and with layer norms, successive halving",
+        {"search_algorithm": "random_search", "top_k": "24"},
+        supernet="anchored",
+        config="autotower_ml100k_anchored_search",
+        short=8,
     ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),
@@ -167,13 +186,14 @@ class Runs:
         config = config.replace("_{l, m, h}.json", f"_{size}.json")
         return self._trained(config, f"handmade_{size}")
 
-    def served(self) -> int:
-        """Train MIND-L with a loss that scores items as they are served; the exit code."""
-        config = self._baselines("--interests_in_loss", "served", folder="towers_served_ml100k")
+    def variant(self, short: str) -> int:
+        """Train a hand-crafted model with other settings; the exit code."""
+        model, settings, _ = VARIANTS[short]
+        config = self._baselines(*settings, folder=f"towers_ml100k_{short}")
         if isinstance(config, int):
             return config
-        config = config.replace("{googlednn, senet, bst, mind}_{l, m, h}.json", "mind_l.json")
-        return self._trained(config, "mind_served")
+        config = config.replace("{googlednn, senet, bst, mind}_{l, m, h}.json", f"{model}.json")
+        return self._trained(config, short)
 
     def search(self, short: str) -> int:
         """Search, train what was found, and test the best; the exit code."""
@@ -181,27 +201,22 @@ class Runs:
         flags = dict(search.flags)
         if search.supernet is not None:
             flags["supernet_weights"] = str(self.supernet(search.supernet))
-        stages = []
-        for stage in (
-            search.config,
-            "autotower_ml100k_sampled_search",
-            FINAL_CONFIG,
-        ):
-            text = with_flags((ROOT / "configs" / stage).read_text(encoding="utf-8"), search.data)
-            if stage == FINAL_CONFIG:
-                text = with_flags(text, {"seed": _listed(FINAL_SEEDS[: search.seeds])})
-            if stage == search.config:
-                text = with_flags(text, flags)
-                if search.supernet is not None:  # nothing is trained
-                    text = text.replace("--save_supernet_weights\n", "")
-            path = self.narrowed / f"{short}_{stage}"
-            path.write_text(text, encoding="utf-8")
-            stages.append(path)
-        experiment = self.folder(short).path.name
-        return self._run(
-            *("run_dnas_pipeline.py", *stages),
-            *("--experiment_id", experiment, "--runs_dir", self.runs_dir),
-        )
+        first = with_flags(_config(search.config), {**search.data, **flags})
+        if search.supernet is not None:  # nothing is trained
+            first = first.replace("--save_supernet_weights\n", "")
+        sampled = with_flags(_config(SAMPLED_CONFIG), search.data)
+        seeds = _listed(FINAL_SEEDS[: search.seeds])
+        final = with_flags(_config(FINAL_CONFIG), {**search.data, "seed": seeds})
+        if not search.short:
+            return self._pipeline(short, first, sampled, final)
+        second_round = sampled.replace("SAMPLED_ARCH_PARAM", "BEST_ARCH_PARAM")
+        second_round += f"NUM_BEST_ARCHS:{search.kept}\n"
+        first_round = with_flags(sampled, {"n_epochs": str(search.short)})
+        if code := self._pipeline(short, first, first_round, second_round):
+            return code
+        best = min(_succeeded(self.folder(short).jobs(FINAL)), key=_validation_loss)
+        architecture = read_json(best.config)["sampled_arch"]
+        return self._trained(with_flags(final, {"sampled_arch": architecture}), f"{short}_tested")
 
     def transfer(self, source: str, target: str) -> int:
         """Train what was best on the half ``source`` on the half ``target``; the exit code.
@@ -222,9 +237,10 @@ class Runs:
             )
             if code:
                 return code
-        text = (ROOT / "configs" / FINAL_CONFIG).read_text(encoding="utf-8")
         seeds = FINAL_SEEDS[: SEARCHES[f"half_{target}"].seeds]
-        text = with_flags(text, {**data, "seed": _listed(seeds), "sampled_arch": str(file)})
+        text = with_flags(
+            _config(FINAL_CONFIG), {**data, "seed": _listed(seeds), "sampled_arch": str(file)}
+        )
         return self._trained(text, f"{source}_to_{target}")
 
     def best(self, short: str) -> Path:
@@ -252,6 +268,8 @@ class Runs:
 
     def finals(self, short: str) -> list[JobFolder]:
         """The final trainings of a search that succeeded."""
+        if SEARCHES[short].short:
+            return _succeeded(self.folder(f"{short}_tested").jobs(SAMPLED))
         return _succeeded(self.folder(short).jobs(FINAL))
 
     def of_transfer(self, source: str, target: str) -> list[JobFolder]:
@@ -263,9 +281,9 @@ class Runs:
         jobs = _succeeded(self.folder(f"handmade_{model[-1]}").jobs(SAMPLED))
         return [job for job in jobs if f"/{model}.json" in job.config.read_text(encoding="utf-8")]
 
-    def of_served(self) -> list[JobFolder]:
-        """The trainings of MIND-L with that loss."""
-        return _succeeded(self.folder("mind_served").jobs(SAMPLED))
+    def of_variant(self, short: str) -> list[JobFolder]:
+        """The trainings of a hand-crafted model with other settings."""
+        return _succeeded(self.folder(short).jobs(SAMPLED))
 
     def _baselines(self, *settings: str, folder: str = "") -> str | int:
         """The config of the hand-crafted models, whose files are made if they are not there.
@@ -277,7 +295,7 @@ class Runs:
         Returns:
             Its text; the exit code if the files cannot be made.
         """
-        config = (ROOT / "configs" / "tower_baselines_ml100k").read_text(encoding="utf-8")
+        config = _config("tower_baselines_ml100k")
         words = config.split("First: dnas ")[1].split(";")[0].split()
         if folder:
             config = config.replace(words[-1], folder)
@@ -287,6 +305,19 @@ class Runs:
             if code:
                 return code
         return config
+
+    def _pipeline(self, short: str, *configs: str) -> int:
+        """Run or go on with a pipeline of three stages; the exit code."""
+        paths = []
+        names = (SEARCHES[short].config, SAMPLED_CONFIG, FINAL_CONFIG)
+        for stage, text in zip(names, configs, strict=True):
+            paths.append(self.narrowed / f"{short}_{stage}")
+            paths[-1].write_text(text, encoding="utf-8")
+        experiment = self.folder(short).path.name
+        return self._run(
+            *("run_dnas_pipeline.py", *paths),
+            *("--experiment_id", experiment, "--runs_dir", self.runs_dir),
+        )
 
     def _trained(self, config: str, short: str) -> int:
         """Train what a config says; the exit code."""
@@ -314,6 +345,14 @@ def with_flags(config: str, flags: Mapping[str, str]) -> str:
             words = f"--{name} {value}" if " " in value else f"--{name}={value}"
             config = config.replace("\nGPU_IDS", f"\n{words}\nGPU_IDS", 1)
     return config
+
+
+def _config(name: str) -> str:
+    return (ROOT / "configs" / name).read_text(encoding="utf-8")
+
+
+def _validation_loss(job: JobFolder) -> float:
+    return float(read_json(job.result)["validation"]["loss_corrected"])
 
 
 def _listed(seeds: Iterable[int]) -> str:

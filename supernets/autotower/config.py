@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from dnas.errors import ConfigError
 from dnas.models.towers import PAPER_POOLINGS, POOLINGS
-from dnas.models.towers.blocks import BlockNorm
+from dnas.models.towers.norms import NORM_KINDS, NormKind
 from supernets.towers.config import TwoTowerConfig
 
 MLPForm = Literal["activated", "released"]
@@ -32,7 +32,7 @@ class AutoTowerConfig(TwoTowerConfig):
     output_relu: bool = True
     """A ReLU follows the last block, as in the released program: cosines are then in [0, 1]."""
 
-    block_norm: BlockNorm = "batch"
+    block_norm: NormKind = "batch"
     """What normalizes the output of every block but the last: batch, as published, or layer, each
     row by itself, so that a row's vector does not depend on the rows beside it in training, nor a
     candidate's on statistics of its own."""
@@ -50,8 +50,5 @@ class AutoTowerConfig(TwoTowerConfig):
                 f"--poolings must be different ones of {', '.join(POOLINGS)}, but got "
                 f"{' '.join(self.poolings) or 'none'}"
             )
-        for name, kind in (("mlp_form", MLPForm), ("block_norm", BlockNorm)):
-            if (value := getattr(self, name)) not in get_args(kind):
-                raise ConfigError(
-                    f"--{name} must be one of {', '.join(get_args(kind))}, but got {value!r}"
-                )
+        self._check_is_one_of("mlp_form", get_args(MLPForm))
+        self._check_is_one_of("block_norm", NORM_KINDS)

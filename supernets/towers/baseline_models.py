@@ -28,6 +28,7 @@ from dnas.models.towers import (
     UserInputs,
     dense_tower,
 )
+from dnas.models.towers.norms import Norm
 from supernets.towers.baselines_config import TowerBaselinesConfig
 
 #: Hidden layers by size, of both towers; a linear layer follows.
@@ -60,7 +61,7 @@ class TowerCosts(NamedTuple):
     Attributes:
         flops: 2 x MACs.
         params: Weights.
-        normalized: Numbers that batch norms normalize.
+        normalized: Numbers that norms of dense layers normalize.
     """
 
     flops: int
@@ -92,7 +93,8 @@ def baseline_parts(kind: str, config: TowerBaselinesConfig, inputs: UserInputs) 
         )
     nets: list[nn.Module] = []
     for width in (inputs.width, inputs.items.width):
-        net = dense_tower(width, hidden, out, batch_norm=config.batch_norm)
+        norm = None if config.dense_norm == "none" else config.dense_norm
+        net = dense_tower(width, hidden, out, norm=norm)
         if model == "senet":
             excitation = FieldExcitation(width // dim, config.senet_reduction)
             nets.append(nn.Sequential(excitation, net))
@@ -125,9 +127,9 @@ def tower_costs(parts: Parts) -> tuple[TowerCosts, TowerCosts]:
 
 def _net_costs(net: nn.Module) -> TowerCosts:
     linear = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm1d)]
+    norms = [layer for layer in net.modules() if isinstance(layer, Norm)]
     return TowerCosts(
         sum(linear_flops(layer.in_features, layer.out_features) for layer in linear),
         count_params(net),
-        sum(norm.num_features for norm in norms),
+        sum(norm.weight.numel() for norm in norms),
     )

@@ -1,10 +1,10 @@
 """Hand-crafted two-tower models as a search space of one decision: four models in three sizes.
 
 :mod:`supernets.towers.baseline_models` says what they are. Hidden layers are those of AutoTower's
-Table 4, whose parameters and FLOPs GoogleDNN, SENET and MIND have exactly (with ``batch_norm``).
-BST's Transformer layer is not the table's, which no form of the published description gives: BST-L
-has 0.22 M parameters on MovieLens, 0.43 M there; and the table's FLOPs leave the Transformer out,
-while ours count it.
+Table 4, whose parameters and FLOPs GoogleDNN, SENET and MIND have exactly (with
+``dense_norm="batch"``). BST's Transformer layer is not the table's, which no form of the published
+description gives: BST-L has 0.22 M parameters on MovieLens, 0.43 M there; and the table's FLOPs
+leave the Transformer out, while ours count it.
 
 Letters: B rows, U users, N items, D width of the vectors, K vectors of a user, M models.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from dnas.errors import ConfigError
 from dnas.training.sampled_softmax import Interests, SampledSoftmax
 from supernets.towers.config import TwoTowerConfig
 
+DenseNorm = Literal["none", "batch", "layer"]
 _USUAL_POWER = SampledSoftmax.attention_power
 
 
@@ -15,15 +17,15 @@ _USUAL_POWER = SampledSoftmax.attention_power
 class TowerBaselinesConfig(TwoTowerConfig):
     """What is set of the hand-crafted models besides what all two-tower models have.
 
-    With ``batch_norm`` the defaults are the sizes of AutoTower's Table 4, but for BST's Transformer
-    layer, which is smaller than the table's.
+    With ``dense_norm="batch"`` the defaults are the sizes of AutoTower's Table 4, but for BST's
+    Transformer layer, which is smaller than the table's.
     """
 
     output_dimension: int = 64
     """Dimension of the vectors of users and items."""
-    batch_norm: bool = False
-    """Normalize hidden layers over the batch, except MIND's, as the published numbers of parameters
-    say it was done."""
+    dense_norm: DenseNorm = "none"
+    """What normalizes hidden layers, except MIND's: none, batch (as the published numbers of
+    parameters say it was done), or layer, each row by itself."""
     senet_reduction: int = 3
     """SENET: fields for each hidden unit of the excitation."""
     bst_heads: int = 4
@@ -49,6 +51,7 @@ class TowerBaselinesConfig(TwoTowerConfig):
         self._check_at_least_one(
             "output_dimension", "senet_reduction", "bst_heads", "mind_interests", "mind_iterations"
         )
+        self._check_is_one_of("dense_norm", get_args(DenseNorm))
         if self.interests_in_loss == "served" and self.attention_power != _USUAL_POWER:
             raise ConfigError(
                 f"--attention_power={self.attention_power} has no effect with "

@@ -40,6 +40,10 @@ class TwoTowerConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} must be at least 1, but got {getattr(self, name)}")
 
+    def _check_is_one_of(self, name: str, values: tuple[str, ...]) -> None:
+        if (value := getattr(self, name)) not in values:
+            raise ConfigError(f"--{name} must be one of {', '.join(values)}, but got {value!r}")
+
     def task(self) -> Task:
         """The task with these settings.
 

@@ -47,7 +47,7 @@ BASELINES = BaselinesConfig(
 CAPPED = BaselinesConfig(**{**BASELINES.__dict__, "max_embedding_rows": 6})
 
 TOWERS = TowerBaselinesConfig(embedding_dimension=3, output_dimension=4)
-TOWERS_NORMALIZED = TowerBaselinesConfig(**{**TOWERS.__dict__, "batch_norm": True})
+TOWERS_NORMALIZED = TowerBaselinesConfig(**{**TOWERS.__dict__, "dense_norm": "batch"})
 
 AUTOTOWERS = AutoTowerConfig(
     embedding_dimension=2, block_dimension=4, user_blocks=2, item_blocks=1, output_relu=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from dnas.core import Sample
 from dnas.costs import count_params
@@ -54,7 +55,7 @@ SPECS = {"movielens": MOVIELENS, "yelp": fields(6, 6, 40), "amazon": fields(1, 2
 @pytest.mark.parametrize(("data", "model"), PUBLISHED)
 def test_published_complexity(data, model):
     """Every figure but BST's, with the batch norms that the paper does not mention."""
-    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(batch_norm=True), SPECS[data])
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(dense_norm="batch"), SPECS[data])
     for size, published in zip("lmh", PUBLISHED[data, model], strict=True):
         cost = net.cost({"model/kind": f"{model}_{size}"})
         found = tuple(round(cost[f"paper_{name}"] / 1e6, 2) for name in ("params", "flops"))
@@ -119,14 +120,21 @@ def test_costs_of_the_other_models_by_hand():
     assert mind["paper_flops"] == mind["flops"] / 4 + 1024 * 16 / 2
 
 
-def test_batch_norm_is_of_hidden_layers_and_not_of_mind():
-    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(batch_norm=True), SPEC)
-    for kind, norms in (("googlednn_l", 6), ("senet_h", 8), ("bst_m", 6), ("mind_h", 0)):
-        built = net.build({"model/kind": kind}, inherit_weights=True)
-        found = [m for m in built.modules() if isinstance(m, torch.nn.BatchNorm1d)]
-        assert len(found) == norms
-        cost = net.cost({"model/kind": kind})
-        assert cost["params"] == count_params(built)
+@pytest.mark.parametrize(("kind", "norm"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])
+def test_norms_are_of_hidden_layers_and_not_of_mind(kind, norm):
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(dense_norm=kind), SPEC)
+    plain = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(), SPEC)
+    hidden = {"googlednn_l": 576, "senet_h": 1920, "bst_m": 896, "mind_h": 0}  # of one tower
+    for model, width in hidden.items():
+        built = net.build({"model/kind": model}, inherit_weights=True)
+        towers = (built.user.net, built.item.net)
+        found = [m.weight.numel() for tower in towers for m in tower.modules() if type(m) is norm]
+        assert sum(found) == 2 * width
+        cost, without = (n.cost({"model/kind": model}) for n in (net, plain))
+        assert cost["params"] == count_params(built) == without["params"] + 4 * width
+        if model != "mind_h":  # the norms' FLOPs are in the paper's convention alone
+            assert cost["flops"] == without["flops"]
+            assert cost["paper_flops"] == without["paper_flops"] + width
 
 
 def test_a_mixture_is_of_unit_vectors():
@@ -174,7 +182,7 @@ def test_outputs_are_those_of_the_largest_model_with_a_weight():
 def test_a_step_does_not_wait_for_the_device(learns, draws):
     """Nor does its shape depend on which weights are 0. Meta tensors are on a device without
     values."""
-    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(batch_norm=True), SPEC).to("meta")
+    net = TOWER_BASELINES.make_supernet(TowerBaselinesConfig(dense_norm="batch"), SPEC).to("meta")
     batch = [part.to("meta") for part in inputs(5)]
     net.model.theta.requires_grad_(learns)
     weights = net.model.theta.softmax(1).expand(draws, 1, 12)

@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dnas.models.towers.norms import NormKind, make_norm
 
 #: Hidden sizes of operations mlp_*.
 HIDDEN = (16, 32, 64, 128, 256, 512, 1024)
@@ -34,12 +35,6 @@ ELEMENT_WISE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 HEADS = (1, 2, 3, 4)
 #: A: the width of a head.
 HEAD_WIDTH = 8
-BlockNorm = Literal["batch", "layer"]
-#: Both have a scale and a shift for each of D numbers.
-_NORMS: dict[str, type[nn.BatchNorm1d | nn.LayerNorm]] = {
-    "batch": nn.BatchNorm1d,
-    "layer": nn.LayerNorm,
-}
 #: Names of all operations.
 OPERATIONS = (
     *(f"mlp_{size}" for size in HIDDEN),
@@ -144,14 +139,14 @@ class TowerBlock(nn.Module):
         inputs: int,
         dim: int,
         *,
-        norm: BlockNorm | None,
+        norm: NormKind | None,
         relu: bool,
         activated: bool,
     ) -> None:
         super().__init__()
         self.operation = _make(operation, inputs, dim, activated)
         self.linear = nn.Linear(self.operation.width, dim)
-        self.norm = None if norm is None else _NORMS[norm](dim)
+        self.norm = None if norm is None else make_norm(norm, dim)
         self.relu = relu
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -8,10 +8,11 @@ from itertools import pairwise
 from torch import nn
 
 from dnas.models.mlp import MLP
+from dnas.models.towers.norms import NormKind, make_norm
 
 
 def dense_tower(
-    width: int, hidden: Sequence[int], output: int, *, batch_norm: bool = False
+    width: int, hidden: Sequence[int], output: int, *, norm: NormKind | None = None
 ) -> nn.Module:
     """``width -> hidden ... -> output`` with ReLU between the layers.
 
@@ -21,13 +22,13 @@ def dense_tower(
         width: Of the input.
         hidden: Of the hidden layers.
         output: Of the output.
-        batch_norm: Whether hidden layers are normalized over the batch before their ReLU.
+        norm: Of hidden layers, before their ReLU; None: they have none.
     """
     sizes = (width, *hidden, output)
-    if batch_norm:
+    if norm is not None:
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(sizes[:-1]):
-            layers += [nn.Linear(wide, narrow), nn.BatchNorm1d(narrow), nn.ReLU()]
+            layers += [nn.Linear(wide, narrow), make_norm(norm, narrow), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(sizes[-2], output))
     net = MLP(sizes, last_activation=False)
     for layer in net.layers:
