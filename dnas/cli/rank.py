@@ -14,18 +14,13 @@ from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, polic
 from dnas.cli.tune import conclude, logged
 from dnas.cli.view import live_view
 from dnas.errors import ConfigError, DnasError
-from dnas.jobs.config import (
-    EXPERIMENT_ID,
-    GPU_ID_TOKENS,
-    SAVE_METRICS_PARAM,
-    TuningConfig,
-    fill,
-)
+from dnas.jobs.config import TuningConfig
 from dnas.jobs.experiment import check_experiment_id
 from dnas.jobs.job import JobSpec
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.ranking import Draw, Study, load_configs, run_study, study_slots
 from dnas.jobs.table import job_table
+from dnas.jobs.tokens import EXPERIMENT_ID, GPU_ID_TOKENS, SAVE_METRICS_PARAM, fill
 from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, RunFolder
 
 _SEARCH_SCRIPT = "train_dnas.py"

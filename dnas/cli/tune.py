@@ -12,7 +12,7 @@ from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, polic
 from dnas.cli.run import guarded
 from dnas.cli.view import live_view
 from dnas.errors import JobError
-from dnas.jobs.config import BEST_ARCH_PARAM, SAMPLED_ARCH_PARAM, TuningConfig, load_config
+from dnas.jobs.config import TuningConfig, load_config
 from dnas.jobs.experiment import check_experiment_id, record_experiment
 from dnas.jobs.final import FinalJobs
 from dnas.jobs.job import Job, JobSpec, State
@@ -20,6 +20,7 @@ from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
 from dnas.jobs.table import job_table
+from dnas.jobs.tokens import BEST_ARCH_PARAM, SAMPLED_ARCH_PARAM
 from dnas.runs import FINAL, SAMPLED, SUPERNET, RunFolder
 
 

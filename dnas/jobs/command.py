@@ -10,15 +10,15 @@ from pathlib import Path
 
 from dnas.errors import ConfigError
 from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
-from dnas.jobs.config import (
+from dnas.jobs.job import Job, JobSpec
+from dnas.jobs.slots import Device, Slots
+from dnas.jobs.tokens import (
     ARCHITECTURE_TOKENS,
     EXPERIMENT_ID,
     GPU_ID_TOKENS,
     SAVE_METRICS_PARAM,
     fill,
 )
-from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.slots import Device, Slots
 
 _PYTHONS = ("python", "python3")
 #: Python options that take the next word as their value.

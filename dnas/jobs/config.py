@@ -39,7 +39,6 @@ every epoch.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -51,43 +50,18 @@ from pathlib import Path
 
 from dnas.errors import ConfigError
 from dnas.jobs.braces import Brace, GrammarError, Word, scan
+from dnas.jobs.config_keys import eval_freq, gpu_ids, key_of, whole_number
 from dnas.jobs.job import JobSpec
+from dnas.jobs.setting_names import setting_names, setting_value
+from dnas.jobs.tokens import (
+    ARCHITECTURE_TOKENS,
+    BEST_ARCH_PARAM,
+    SAVE_METRICS_PARAM,
+    check_tokens,
+    has_token,
+)
 from dnas.runs import FINAL, SAMPLED, SUPERNET
 
-EXPERIMENT_ID = "EXPERIMENT_ID"
-GPU_ID_TOKENS = ("GPU_ID_PARAM", "HOST_GPU_ID")
-SAVE_METRICS_PARAM = "SAVE_METRICS_PARAM"
-SAMPLED_ARCH_PARAM = "SAMPLED_ARCH_PARAM"
-BEST_ARCH_PARAM = "BEST_ARCH_PARAM"
-#: Kind of job -> the token that stands for its architecture.
-ARCHITECTURE_TOKENS = {SAMPLED: SAMPLED_ARCH_PARAM, FINAL: BEST_ARCH_PARAM}
-SUPERNET_PARAM = "SUPERNET_PARAM"
-ARCHITECTURES_PARAM = "ARCHITECTURES_PARAM"
-#: What other jobs have made for one that scores subnets.
-INPUT_TOKENS = (SUPERNET_PARAM, ARCHITECTURES_PARAM)
-TOKENS = (
-    EXPERIMENT_ID,
-    *GPU_ID_TOKENS,
-    SAVE_METRICS_PARAM,
-    *ARCHITECTURE_TOKENS.values(),
-    *INPUT_TOKENS,
-)
-
-#: Spelling in the file -> name of the key.
-_KEYS = {
-    "GPU_IDS": "GPU_IDS",
-    "GPU_IDs": "GPU_IDS",
-    "NUM_JOBS_PER_GPU": "NUM_JOBS_PER_GPU",
-    "NUM_GPUS_PER_JOB": "NUM_GPUS_PER_JOB",
-    "NUM_CPUS_PER_JOB": "NUM_CPUS_PER_JOB",
-    "EPOCH_EVAL_FREQ": "EPOCH_EVAL_FREQ",
-    "NUM_BEST_ARCHS": "NUM_BEST_ARCHS",
-}
-_KEY_LINE = re.compile(r"\s*([A-Za-z_]{3,})\s*:(.*)")
-_TOKEN = re.compile(
-    r"(?<![A-Za-z0-9_])(?:REPLACE_WITH_[A-Z0-9_]+|[A-Z][A-Z0-9_]*_PARAM)(?![A-Za-z0-9_])"
-)
-_GPU_ID = re.compile(r"\d+|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 #: More jobs than anybody would start on purpose; a slip of a brace list makes them quickly.
 _MOST_JOBS = 100_000
 
@@ -180,14 +154,14 @@ def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
         ConfigError: A job has no ``SAVE_METRICS_PARAM``.
     """
     braces = [brace for word in config.words for brace in word.braces]
-    names = _setting_names(config.words)
+    names = setting_names(config.words)
     kind = kind or config.kind
     specs = []
     for choice in itertools.product(*(brace.alternatives for brace in braces)):
         remaining, argv = iter(choice), []
         for word in config.words:
             argv += word.choose(itertools.islice(remaining, len(word.braces)))
-        values = [_setting_value(b, words) for b, words in zip(braces, choice, strict=True)]
+        values = [setting_value(b, words) for b, words in zip(braces, choice, strict=True)]
         specs.append(
             JobSpec(
                 kind=kind,
@@ -196,25 +170,6 @@ def expand(config: TuningConfig, kind: str | None = None) -> list[JobSpec]:
             )
         )
     return specs
-
-
-def has_token(text: str, token: str) -> bool:
-    """Whether ``token`` stands in ``text`` between characters that belong to no identifier."""
-    return _token_pattern(token).search(text) is not None
-
-
-def fill(word: str, values: dict[str, str]) -> str:
-    """Replace tokens in one word of a command.
-
-    Args:
-        word: The word.
-        values: Token -> text; a token that is not in it stays.
-    """
-    # One pass over all tokens: a value that happens to contain a token's name is left alone.
-    names = "|".join(re.escape(token) for token in values)
-    if not names:
-        return word
-    return _token_pattern(f"(?:{names})", escape=False).sub(lambda m: values[m.group()], word)
 
 
 def template_hash(config: TuningConfig) -> str:
@@ -229,11 +184,6 @@ def template_hash(config: TuningConfig) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
-def _token_pattern(token: str, *, escape: bool = True) -> re.Pattern[str]:
-    middle = re.escape(token) if escape else token
-    return re.compile(rf"(?<![A-Za-z0-9_]){middle}(?![A-Za-z0-9_])")
-
-
 def _parse(text: str, path: str) -> TuningConfig:
     content = [
         (number, line)
@@ -243,7 +193,7 @@ def _parse(text: str, path: str) -> TuningConfig:
     lines: list[tuple[int, str]] = []
     keys: dict[str, tuple[int, str]] = {}
     for number, line in content:
-        key = _key_of(line)
+        key = key_of(number, line)
         if key is None:
             if keys:
                 raise GrammarError(
@@ -254,14 +204,11 @@ def _parse(text: str, path: str) -> TuningConfig:
             lines.append((number, line))
             continue
         name, value = key
-        if name not in _KEYS:
-            close = difflib.get_close_matches(name.upper(), set(_KEYS.values()), 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise GrammarError(number, f"unknown key {name!r}{hint}; valid keys: {_valid_keys()}")
-        if _KEYS[name] in keys:
-            first = keys[_KEYS[name]][0]
-            raise GrammarError(number, f"key {name!r} is already given on line {first}; keep one")
-        keys[_KEYS[name]] = (number, value.strip())
+        if name in keys:
+            raise GrammarError(
+                number, f"key {name!r} is already given on line {keys[name][0]}; keep one"
+            )
+        keys[name] = (number, value)
 
     words = scan(lines)
     first_line = content[0][0] if content else 1
@@ -275,21 +222,21 @@ def _parse(text: str, path: str) -> TuningConfig:
         raise GrammarError(
             words[0].line, f"{shown} is not a command; start with e.g. python train_dnas.py"
         )
-    _check_tokens(words)
+    check_tokens(_texts(words))
     config = TuningConfig(
         path=path,
         words=tuple(words),
-        gpu_ids=_gpu_ids(*keys["GPU_IDS"]) if "GPU_IDS" in keys else (),
-        num_jobs_per_gpu=_number("NUM_JOBS_PER_GPU", *keys.get("NUM_JOBS_PER_GPU", (0, "1"))),
-        num_gpus_per_job=_number(
+        gpu_ids=gpu_ids(*keys["GPU_IDS"]) if "GPU_IDS" in keys else (),
+        num_jobs_per_gpu=whole_number("NUM_JOBS_PER_GPU", *keys.get("NUM_JOBS_PER_GPU", (0, "1"))),
+        num_gpus_per_job=whole_number(
             "NUM_GPUS_PER_JOB", *keys.get("NUM_GPUS_PER_JOB", (0, "1")), least=0
         ),
-        num_cpus_per_job=_number("NUM_CPUS_PER_JOB", *keys["NUM_CPUS_PER_JOB"])
+        num_cpus_per_job=whole_number("NUM_CPUS_PER_JOB", *keys["NUM_CPUS_PER_JOB"])
         if "NUM_CPUS_PER_JOB" in keys
         else None,
         key_lines={name: line for name, (line, _) in keys.items()},
-        epoch_eval_freq=_eval_freq(*keys["EPOCH_EVAL_FREQ"]) if "EPOCH_EVAL_FREQ" in keys else None,
-        num_best_archs=_number("NUM_BEST_ARCHS", *keys.get("NUM_BEST_ARCHS", (0, "1"))),
+        epoch_eval_freq=eval_freq(*keys["EPOCH_EVAL_FREQ"]) if "EPOCH_EVAL_FREQ" in keys else None,
+        num_best_archs=whole_number("NUM_BEST_ARCHS", *keys.get("NUM_BEST_ARCHS", (0, "1"))),
         lines=tuple(lines),
     )
     if config.num_jobs_per_gpu > 1 and config.num_gpus_per_job != 1:
@@ -309,61 +256,6 @@ def _parse(text: str, path: str) -> TuningConfig:
     return config
 
 
-def _key_of(line: str) -> tuple[str, str] | None:
-    """(name, value) of a key line. Names in another case count, so that they can be refused."""
-    match = _KEY_LINE.fullmatch(line)
-    if match is None:
-        return None
-    name, value = match.groups()
-    known = name.upper() in _KEYS
-    return (name, value) if known or re.fullmatch(r"[A-Z_]+[a-z]?", name) else None
-
-
-def _valid_keys() -> str:
-    return (
-        "GPU_IDS (or GPU_IDs), NUM_JOBS_PER_GPU, NUM_GPUS_PER_JOB, NUM_CPUS_PER_JOB, "
-        "EPOCH_EVAL_FREQ, NUM_BEST_ARCHS"
-    )
-
-
-def _gpu_ids(line: int, value: str) -> tuple[str, ...]:
-    ids: list[str] = []
-    for item in (item.strip() for item in value.split(",")):
-        if item != "cpu" and not _GPU_ID.fullmatch(item):
-            raise GrammarError(
-                line,
-                f"GPU_IDS:{value}: {item!r} is not a device; valid are GPU numbers (0), GPU UUIDs "
-                "(GPU-...) and cpu, separated by commas",
-            )
-        item = str(int(item)) if item.isdecimal() else item
-        if item != "cpu" and item in ids:
-            raise GrammarError(
-                line,
-                f"GPU_IDS:{value}: GPU {item} is listed twice; to share a GPU between jobs set "
-                "NUM_JOBS_PER_GPU",
-            )
-        ids.append(item)
-    return tuple(ids)
-
-
-def _number(name: str, line: int, value: str, least: int = 1) -> int:
-    if not value.isdecimal() or int(value) < least:
-        raise GrammarError(
-            line, f"{name}:{value}: {value!r} is not a whole number of {least} or more"
-        )
-    return int(value)
-
-
-def _eval_freq(line: int, value: str) -> tuple[int, int]:
-    items = [item.strip() for item in value.split(",")]
-    if len(items) != 2:
-        raise GrammarError(
-            line, f"EPOCH_EVAL_FREQ:{value}: two numbers are needed, max,freq, e.g. 5,5"
-        )
-    most, every = (_number("EPOCH_EVAL_FREQ", line, item) for item in items)
-    return most, every
-
-
 def _texts(words: tuple[Word, ...] | list[Word]) -> list[tuple[int, str]]:
     """(line, text) of every piece of text, alternatives included."""
     pieces: list[tuple[int, str]] = []
@@ -374,18 +266,6 @@ def _texts(words: tuple[Word, ...] | list[Word]) -> list[tuple[int, str]]:
             else:
                 pieces += [(part.line, text) for words in part.alternatives for text in words]
     return pieces
-
-
-def _check_tokens(words: list[Word]) -> None:
-    valid = ", ".join(TOKENS)
-    for line, text in _texts(words):
-        for token in _TOKEN.findall(text):
-            if token == "REPLACE_WITH_PYTHON_CMD":
-                raise GrammarError(line, f"{token!r} is not known here; write python")
-            if token not in TOKENS:
-                close = difflib.get_close_matches(token, TOKENS, 1)
-                hint = f" (did you mean {close[0]}?)" if close else ""
-                raise GrammarError(line, f"unknown token {token!r}{hint}; valid tokens: {valid}")
 
 
 def _check_every_job_saves(config: TuningConfig) -> None:
@@ -405,44 +285,3 @@ def _check_every_job_saves(config: TuningConfig) -> None:
                 f"SAVE_METRICS_PARAM is missing from {where}; without a result file nobody knows "
                 "how a job ended, so add e.g. --save_metrics_param=SAVE_METRICS_PARAM",
             )
-
-
-def _setting_names(words: tuple[Word, ...]) -> list[str]:
-    """A name for each brace: the flag it is the value of, made unique by a number."""
-    names: list[str] = []
-    flag = "argument"
-    for word in words:
-        for position, part in enumerate(word.parts):
-            if isinstance(part, str):
-                if position == 0 and part.startswith("-"):
-                    flag = part.lstrip("-").split("=")[0] or flag
-                continue
-            name = _flag_inside(part) if position == 0 else None
-            names.append(_unique(name or flag, names))
-    return names
-
-
-def _flag_inside(brace: Brace) -> str | None:
-    """Flag name of a list of whole flags such as ``{--memory_map, }``."""
-    for words in brace.alternatives:
-        if words and re.match(r"--?[A-Za-z]", words[0]):
-            return words[0].lstrip("-").split("=")[0]
-    return None
-
-
-def _unique(name: str, taken: list[str]) -> str:
-    if name not in taken:
-        return name
-    return next(f"{name}_{n}" for n in itertools.count(2) if f"{name}_{n}" not in taken)
-
-
-def _setting_value(brace: Brace, words: tuple[str, ...]) -> str:
-    """The alternative as text; a flag that is there or not reads ``true`` or ``false``."""
-    flags = [a for a in brace.alternatives if a]
-    if (
-        len(brace.alternatives) == 2
-        and len(flags) == 1
-        and re.fullmatch(r"--?[A-Za-z]\w*", " ".join(flags[0]))
-    ):
-        return "true" if words else "false"
-    return " ".join(words)

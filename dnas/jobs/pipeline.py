@@ -20,14 +20,7 @@ from dnas.errors import ConfigError, DnasError, JobError
 from dnas.files import read_json
 from dnas.jobs.choice import path_in_run
 from dnas.jobs.command import check_programs, with_torchrun
-from dnas.jobs.config import (
-    ARCHITECTURE_TOKENS,
-    INPUT_TOKENS,
-    TuningConfig,
-    expand,
-    has_token,
-    load_config,
-)
+from dnas.jobs.config import TuningConfig, expand, load_config
 from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_duplicates, record_experiment
 from dnas.jobs.final import FinalJobs
@@ -35,6 +28,7 @@ from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
+from dnas.jobs.tokens import ARCHITECTURE_TOKENS, INPUT_TOKENS, has_token
 from dnas.runs import FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 logger = logging.getLogger(__name__)

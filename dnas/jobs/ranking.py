@@ -22,13 +22,7 @@ from pathlib import Path
 
 from dnas.errors import ConfigError, JobError
 from dnas.files import read_json, write_json
-from dnas.jobs.config import (
-    ARCHITECTURES_PARAM,
-    SUPERNET_PARAM,
-    TuningConfig,
-    has_token,
-    load_config,
-)
+from dnas.jobs.config import TuningConfig, load_config
 from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_experiment
 from dnas.jobs.job import Job, JobSpec
@@ -36,6 +30,7 @@ from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import MAX_SUBMITTED, check_config, identity_of, slot_pool
 from dnas.jobs.slots import SlotPool
+from dnas.jobs.tokens import ARCHITECTURES_PARAM, SUPERNET_PARAM, has_token
 from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, RunFolder
 
 #: In ``study.json``.

@@ -12,14 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnas.errors import ConfigError
-from dnas.jobs.config import (
-    expand,
-    fill,
-    has_token,
-    load_config,
-    parse_config,
-    template_hash,
-)
+from dnas.jobs.config import expand, load_config, parse_config, template_hash
+from dnas.jobs.tokens import fill, has_token
 from dnas.runs import SAMPLED, SUPERNET
 
 LISTING_3 = """\
