@@ -2,12 +2,12 @@
 
     python benchmarks/tower_real_data.py --runs_dir runs --out OUT
 
-Runs what ``tower_runs.py`` lists, or with ``--only`` a part of it, and makes tables of the final
-trainings: the paper's Table 4 under each protocol with paired differences, Tables 5, 8 and 9,
-figures 3 and 4, and where the time went. Validation alone chooses: the epoch of a training, the
-best three of a search, and of these the one that is tested. Of models there is no choice: every row
-of Table 4 is one model with five seeds; where searches are compared with one another there are
-three.
+Runs what ``tower_searches.py`` lists, or with ``--only`` a part of it, and makes tables of the
+final trainings: the paper's Table 4 under each protocol with paired differences, Tables 5, 8 and
+9, figures 3 and 4, and where the time went. Validation alone chooses: the epoch of a training, the
+best three of a search, and of these the one that is tested. Of models there is no choice: every
+row of Table 4 is one model with five seeds; where searches are compared with one another there
+are three.
 
 The working folder is the project's root, beside which ``shared/data/ml-100k`` has the publisher's
 files, as the configs say. OUT gets ``towers.json`` (every figure), ``towers_*.md`` and, of figures
@@ -26,18 +26,17 @@ from typing import Any
 
 from kdd2012_front import interval
 from tower_figures import draw_figure_3, draw_figure_4
-from tower_runs import (
+from tower_runs import ROOT, Runs
+from tower_searches import (
     BLOCKS,
     DIMENSIONS,
     FINAL_SEEDS,
     HALVES,
     HANDMADE,
     LIMITS,
-    ROOT,
     SEARCHES,
     SIZES,
     VARIANTS,
-    Runs,
 )
 from tower_users import mean_values, user_half_width
 
