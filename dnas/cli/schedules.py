@@ -12,6 +12,11 @@ OptimizerName = Literal["sgd", "adagrad", "adam"]
 WeightsOptimizerName = Literal["sgd", "adagrad", "rowwise_adagrad", "adam"]
 
 
+def describe_schedule(name: ScheduleName, base: float) -> str:
+    """What a checkpoint must agree on; ``base`` counts where it has an effect."""
+    return f"{name} {base!r}" if name == "exponential" else name
+
+
 def make_schedule(name: ScheduleName, base: float, total_epochs: float) -> LrLambda:
     """The schedule called ``name``.
 

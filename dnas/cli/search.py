@@ -22,7 +22,13 @@ from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.one_shot import OneShotFlags, run_one_shot
 from dnas.cli.run import guarded
-from dnas.cli.schedules import OptimizerName, ScheduleName, WeightsOptimizerName, make_schedule
+from dnas.cli.schedules import (
+    OptimizerName,
+    ScheduleName,
+    WeightsOptimizerName,
+    describe_schedule,
+    make_schedule,
+)
 from dnas.cli.scoring import ScoringFlags
 from dnas.cli.space_flags import given_one_shot_fields, parse_space_flags
 from dnas.cli.supernet_files import save_supernet, write_architectures
@@ -331,6 +337,12 @@ def run_search(space: SearchSpace, parsed: Any, stop: StopRequest, world: World)
         fingerprint={
             "weights_batch_size": flags.weights_batch_size,
             "arch_params_batch_size": flags.arch_params_batch_size,
+            "weights_lr_schedule": describe_schedule(
+                flags.weights_lr_schedule, flags.weights_lr_base
+            ),
+            "arch_params_lr_schedule": describe_schedule(
+                flags.arch_params_lr_schedule, flags.arch_params_lr_base
+            ),
             **({"cost_table": latency.hash} if latency else {}),
             **of_job,
         },

@@ -21,11 +21,16 @@ from dnas.cli.flags import (
     print_config,
     read_config_file,
 )
-from dnas.cli.identity import weights_identity
+from dnas.cli.identity import identity, weights_identity
 from dnas.cli.job import JobFlags, StopRequest, evaluation_loader, run_job
 from dnas.cli.measured_latency import LatencyReport
 from dnas.cli.run import guarded
-from dnas.cli.schedules import ScheduleName, WeightsOptimizerName, make_schedule
+from dnas.cli.schedules import (
+    ScheduleName,
+    WeightsOptimizerName,
+    describe_schedule,
+    make_schedule,
+)
 from dnas.cli.supernet_files import load_supernet
 from dnas.core import ArchitectureRecord
 from dnas.costs import count_params
@@ -50,6 +55,7 @@ from dnas.training.optim import OPTIMIZERS
 from dnas.training.precision import Precision
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
+from dnas.training.weights import weights_checksum
 from dnas.training.world import World
 
 logger = logging.getLogger(__name__)
@@ -230,7 +236,10 @@ def run_training(
         fingerprint={
             "architecture": record.architecture.id,
             "seed": job.seed,
-            **({"space_overrides": list(flags.space_overrides)} if flags.space_overrides else {}),
+            "batch_size": flags.batch_size,
+            "lr_schedule": describe_schedule(flags.lr_schedule, flags.lr_base),
+            **({"warm_start": weights_checksum(model.state_dict())} if flags.warm_start else {}),
+            **identity(space, _config(space, record, flags), data),
         },
         world=world,
     )

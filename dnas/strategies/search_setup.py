@@ -105,7 +105,8 @@ class SearchSetup:
         divergence_factor: Times the first interval's loss that ends the search as diverged.
         seed: Of all randomness of the search (not of the supernet's initial weights).
         should_stop: Asked before every step; True saves a checkpoint and raises ``Preempted``.
-        fingerprint: What else a checkpoint must agree on to be resumed: of the data, say.
+        fingerprint: What else a checkpoint must agree on to be resumed: of the data and of learning
+            rates' schedules, say.
         world: The processes that train the supernet together; None: this one alone.
 
     Raises:
@@ -317,6 +318,8 @@ class SearchSetup:
             "precision": self.one_step.precision,
             "clip_grad_norm_value": self.one_step.clip_grad_norm_value,
             "update_lrs_every_step": self.update_lrs_every_step,
+            "sample_most_likely": self.sample_most_likely,
+            "num_random_archs": self.num_random_archs,
         }
 
 

@@ -84,7 +84,8 @@ class StandaloneTrainer:
         log_every_steps: Steps between readings of the loss.
         divergence_factor: Times the first interval's loss that ends the run as diverged.
         should_stop: Asked before every step; True saves a checkpoint and raises ``Preempted``.
-        fingerprint: What a checkpoint must agree on to be resumed.
+        fingerprint: What else a checkpoint must agree on to be resumed: of the data and of
+            ``lr_lambda``, say.
         world: The processes that train the model together; None: this one alone.
     """
 
@@ -169,7 +170,9 @@ class StandaloneTrainer:
                 "clip_grad_norm_value": clip_grad_norm_value,
                 "precision": precision,
                 "device": self.device.type,
-                **({"renew_optimizer": True} if renew_optimizer else {}),
+                "renew_optimizer": renew_optimizer,
+                "update_lr_every_step": update_lr_every_step,
+                "patience": patience,
                 **(fingerprint or {}),
             },
         )

@@ -88,6 +88,10 @@ def test_a_log_of_candidates_of_other_data_is_refused(copied, capsys, caplog):
         (["--split_seed=2"], "split.seed"),
         (["--arch_interaction_itself"], "space.arch_interaction_itself"),
         (["--max_embedding_rows=999"], "space.max_embedding_rows"),
+        (["--weights_lr_base=0.1"], "weights_lr_schedule"),
+        (["--arch_params_lr_schedule=cosine"], "arch_params_lr_schedule"),
+        (["--num_random_archs=1"], "num_random_archs"),
+        (["--no_sample_most_likely"], "sample_most_likely"),
     ],
 )
 def test_a_gradient_search_of_other_data_or_another_setting_is_refused(scripts, more, key, capsys):
@@ -95,6 +99,43 @@ def test_a_gradient_search_of_other_data_or_another_setting_is_refused(scripts, 
     assert scripts.search(*flags, "--architecture_sampling=1:1", space="emb_dim") == 0
     assert scripts.search(*flags, "--architecture_sampling=1:1", *more, space="emb_dim") == 2
     assert f"the checkpoint was made with {key}=" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained(searched, tmp_path):
+    """The scripts after a training that has ended, in a folder of the test."""
+    from tests.cli.conftest import Scripts
+
+    made = Scripts(tmp_path, searched.folder)
+    made.data = searched.data
+    shutil.copytree(searched.folder / "s", tmp_path / "s")
+    assert made.train("--lr_schedule=exponential") == 0
+    return made
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        (["--synthetic_seed=1"], "data.content_hash"),
+        (["--split_seed=2"], "split.seed"),
+        (["--lr_base=0.1"], "lr_schedule"),
+        (["--lr_schedule=constant"], "lr_schedule"),
+        (["--update_lrs_every_step"], "update_lr_every_step"),
+        (["--patience=1"], "patience"),
+        (["--warm_start=supernet"], "warm_start"),
+    ],
+)
+def test_a_training_of_other_data_or_with_other_settings_is_refused(trained, more, key, capsys):
+    """Its result would be that of the training before."""
+    kept = ["--lr_schedule=exponential", *more]
+    assert trained.train(*kept) == 2
+    assert f"checkpoint.pt: the checkpoint was made with {key}=" in capsys.readouterr().err
+
+
+def test_the_same_training_goes_on(trained):
+    before = trained.result("t")["validation"]
+    assert trained.train("--lr_schedule=exponential", "--log_every_steps=7") == 0
+    assert trained.result("t")["validation"] == before
 
 
 # -------------------------------------------------------------------------------- weights
