@@ -132,7 +132,7 @@ class StoreLoader:
             raise DataError(f"batches({start}, {stop}): steps begin at 0")
         if self._device.type == "cuda" and not self.resident:
             return self._staged(start, stop)
-        return (self._batch(step) for step in range(start, stop))
+        return (self._batch(step).to(self._device) for step in range(start, stop))
 
     def _staged(self, start: int, stop: int) -> Iterator[ClickBatch]:
         """Batches that a thread makes, and the device copies while it works on earlier ones."""
@@ -142,6 +142,7 @@ class StoreLoader:
                 yield batch.to(self._device)
 
     def _batch(self, step: int) -> ClickBatch:
+        """Of resident rows on the device, of others in the host's memory."""
         epoch, number = divmod(step, self._steps)
         first = number * self.batch_size
         last = min(first + self.batch_size, self.rows)
@@ -162,7 +163,7 @@ class StoreLoader:
             torch.from_numpy(dense),
             torch.from_numpy(ids.astype(np.int64)),
             torch.from_numpy(labels.astype(np.float32)),
-        ).to(self._device)
+        )
 
     def _take_on_device(self, full: ClickBatch, epoch: int, first: int, last: int) -> ClickBatch:
         assert isinstance(full.ids, Tensor)

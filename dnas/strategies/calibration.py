@@ -9,11 +9,14 @@ open and cheap to change most, and leaves those that are taken alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from dnas.core import SuperNet
+from dnas.errors import ConfigError
 
 #: Relative gaps below this are left alone.
 TOLERANCE = 0.01
@@ -44,6 +47,40 @@ def meet_targets(
     return {name: math.exp(_gap(super_net, name, target)) for name, target in targets.items()}
 
 
+def check_reachable(
+    super_net: SuperNet, targets: Mapping[str, float], *, at_most: bool = False
+) -> None:
+    """Refuse targets for costs that are the same for every architecture, and something else.
+
+    Raises:
+        ConfigError: There is one; no search could meet it.
+    """
+    with _learning(super_net.architecture_parameters()):
+        costs = super_net.expected_cost(super_net.probability_sample())
+    for name, target in targets.items():
+        gap = _gap(super_net, name, target)
+        if costs[name].requires_grad or abs(gap) < TOLERANCE or (at_most and gap < 0):
+            continue
+        raise ConfigError(
+            f"--cost_target {name}={target:g}: {name} is {float(costs[name].mean()):g} for every "
+            "architecture of this space, so that no search can change it; leave that target out"
+        )
+
+
+@contextmanager
+def _learning(thetas: Sequence[nn.Parameter]) -> Iterator[None]:
+    """With gradients to theta, whichever phase the search is in."""
+    flags = [theta.requires_grad for theta in thetas]
+    try:
+        with torch.enable_grad():
+            for theta in thetas:
+                theta.requires_grad_(True)
+            yield
+    finally:
+        for theta, flag in zip(thetas, flags, strict=True):
+            theta.requires_grad_(flag)
+
+
 def _gap(super_net: SuperNet, name: str, target: float) -> float:
     """log(expected cost / target)."""
     with torch.no_grad():
@@ -57,14 +94,11 @@ def _approach(super_net: SuperNet, name: str, target: float, at_most: bool) -> b
     if abs(gap) < TOLERANCE or (at_most and gap < 0):
         return False
     thetas = super_net.architecture_parameters()
-    flags = [theta.requires_grad for theta in thetas]
-    with torch.enable_grad():
-        for theta in thetas:
-            theta.requires_grad_(True)
+    with _learning(thetas):
         cost = super_net.expected_cost(super_net.probability_sample())[name].mean()
+        if not cost.requires_grad:
+            return False  # the same for every architecture
         gradients = torch.autograd.grad(cost.log(), thetas, allow_unused=True)
-    for theta, flag in zip(thetas, flags, strict=True):
-        theta.requires_grad_(flag)
     longest = max(float(g.abs().max()) for g in gradients if g is not None)
     if longest == 0.0:
         return False

@@ -16,6 +16,7 @@ from dnas.costs import Penalty, make_penalty
 from dnas.data.loader import Loader, as_loader
 from dnas.errors import ConfigError
 from dnas.runs import JobFolder
+from dnas.strategies.calibration import check_reachable
 from dnas.strategies.phases import THETA, WEIGHTS, Number, exact, plan_phases
 from dnas.strategies.search_state import SearchPosition
 from dnas.strategies.search_step import SearchStep
@@ -276,6 +277,8 @@ class SearchSetup:
             cost_dual_rate=cost_dual_rate,
             cost_at_most=cost_at_most,
         )
+        if cost_target:
+            check_reachable(self.super_net, cost_target, at_most=cost_at_most)
         self.monitors = {kind: LossMonitor(factor=divergence_factor) for kind in (WEIGHTS, THETA)}
         self.noise = make_generator(self.device, seed, "gumbel")
         self.one_step = SearchStep(

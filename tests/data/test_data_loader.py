@@ -246,6 +246,21 @@ def test_batches_for_a_gpu_are_staged_when_the_data_do_not_fit(
     assert calls == [(0, 2)]
 
 
+def test_what_is_staged_is_pinned_in_the_hosts_memory(
+    data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that can be pinned. Meta tensors stand for those on a GPU."""
+    one = loader(data)
+    one._device = torch.device("meta")
+    pinned = []
+    monkeypatch.setattr(store_loader, "_pinned", lambda batch, _: pinned.append(batch) or batch)
+    found = list(one._staged(0, 3))
+    parts = [part for batch in pinned for part in (batch.dense, batch.ids, batch.labels)]
+    assert {part.device.type for part in parts} == {"cpu"}
+    assert {batch.labels.device.type for batch in found} == {"meta"}
+    assert {batch.labels.device.type for batch in one.batches(0, 3)} == {"meta"}
+
+
 def test_too_large_batches_name_the_flag(data: PreparedData) -> None:
     with pytest.raises(DataError, match=r"--weights_batch_size=104 is more than the 103 rows"):
         loader(data, 104, drop_last=True, flag="--weights_batch_size")

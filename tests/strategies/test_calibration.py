@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from dnas.core import Choice, SuperNet
-from dnas.strategies.calibration import meet_targets
+from dnas.errors import ConfigError
+from dnas.strategies.calibration import check_reachable, meet_targets
 
 
 class Priced(SuperNet):
@@ -19,6 +20,9 @@ class Priced(SuperNet):
 
     def forward(self, x, *, sample):
         return x * sample[self.choice].sum()
+
+    def fixed_costs(self):
+        return {"floor": 7.0}
 
     def option_costs(self):
         return {"units": {"c": self.choice.options}, "square": {"c": self.squares()}}
@@ -86,4 +90,24 @@ def test_what_was_frozen_stays_frozen():
     net = Priced(2)
     net.choice.theta.requires_grad_(False)
     meet_targets(net, {"units": 3.0})
+    assert not net.choice.theta.requires_grad
+
+
+@pytest.mark.parametrize(("target", "at_most"), [(6.0, False), (8.0, False), (6.0, True)])
+def test_a_cost_that_no_architecture_changes_is_left_alone_and_refused(target, at_most):
+    net = Priced(2)
+    before = net.choice.theta.detach().clone()
+    assert meet_targets(net, {"floor": target}, at_most=at_most)["floor"] == pytest.approx(
+        7 / target
+    )
+    assert torch.equal(net.choice.theta, before)
+    with pytest.raises(ConfigError, match=r"floor=\d: floor is 7 for every architecture"):
+        check_reachable(net, {"units": 3, "floor": target}, at_most=at_most)
+
+
+@pytest.mark.parametrize(("target", "at_most"), [(7.0, False), (8.0, True)])
+def test_a_fixed_cost_that_is_right_may_be_a_target(target, at_most):
+    net = Priced(2)
+    net.choice.theta.requires_grad_(False)  # as between theta phases
+    check_reachable(net, {"units": 3, "floor": target}, at_most=at_most)
     assert not net.choice.theta.requires_grad
