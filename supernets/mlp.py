@@ -279,8 +279,8 @@ class MLPSuperNet(SuperNet):
 
     def trim(self, architecture: Architecture) -> Architecture:
         """Keep the decisions of the nodes on the chain only."""
-        own = {key for choice in self.choices.values() for key in choice.keys}
-        if not own & set(architecture):
+        own, others = self.own_and_others(architecture)
+        if not own:
             return architecture  # a supernet around this one left it out
         on_chain = set()
         node = 0
@@ -291,7 +291,7 @@ class MLPSuperNet(SuperNet):
             source = self.plans[number].skip_source(node) if option == SKIP else None
             node = source if source is not None else self.plans[number].inputs.index(int(option))
         return Architecture(
-            {key: o for key, o in architecture.items() if key not in own or key in on_chain}
+            {**others, **{key: o for key, o in own.items() if key in on_chain}}
         )
 
     def canonical(self, architecture: Architecture) -> Architecture:
@@ -300,8 +300,9 @@ class MLPSuperNet(SuperNet):
         Trained from scratch, a chain is its widths; in which layers it skips does not matter,
         except where skipping the last layer decides whether the output passes a ReLU.
         """
-        own = {key for choice in self.choices.values() for key in choice.keys}
-        others = {key: option for key, option in architecture.items() if key not in own}
+        own, others = self.own_and_others(architecture)
+        if not own and self.layer_choices:
+            return architecture  # a supernet around this one left it out
         last_skipped = self.path(architecture)[-1] is None
         decisions = self._latest_skips(self.sizes(architecture), last_skipped)
         return Architecture({**others, **decisions})

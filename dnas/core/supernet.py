@@ -196,6 +196,20 @@ class SuperNet(nn.Module, ABC):
             )
         return found
 
+    def own_and_others(
+        self, architecture: Mapping[str, Option]
+    ) -> tuple[Architecture, dict[str, Option]]:
+        """The decisions of this supernet and its nested ones, and those of supernets around it.
+
+        For ``trim`` and ``canonical`` of a supernet that others may nest: they get the decisions of
+        the whole tree, and keep those that they do not know. Own ones may have been left out by the
+        ``trim`` of a supernet around this one.
+        """
+        known = {key for choice in self.choices.values() for key in choice.keys}
+        own = {key: option for key, option in architecture.items() if key in known}
+        others = {key: option for key, option in architecture.items() if key not in known}
+        return Architecture(own), others
+
     def nested(self) -> Iterator[SuperNet]:
         """The supernets directly inside this one (not those inside them)."""
         pending: list[nn.Module] = list(self.children())

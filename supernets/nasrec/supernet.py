@@ -210,17 +210,22 @@ class NASRecSuperNet(SuperNet):
 
     def trim(self, architecture: Architecture) -> Architecture:
         """Drop the decisions of what does not reach the logit."""
-        keys = decisions_with_effect(self.shape, from_decisions(self.shape, architecture))
-        return Architecture({key: option for key, option in architecture.items() if key in keys})
+        own, others = self.own_and_others(architecture)
+        keys = decisions_with_effect(self.shape, from_decisions(self.shape, own))
+        return Architecture({**others, **{key: o for key, o in own.items() if key in keys}})
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """One form for networks that are the same but for the numbers of their blocks."""
-        genome = canonical_genome(self.shape, from_decisions(self.shape, architecture))
-        return self.trim(Architecture(to_decisions(self.shape, genome)))
+        own, others = self.own_and_others(architecture)
+        if not own:
+            return architecture  # a supernet around this one left it out
+        genome = canonical_genome(self.shape, from_decisions(self.shape, own))
+        return self.trim(Architecture({**others, **to_decisions(self.shape, genome)}))
 
     def build(self, architecture: Architecture, *, inherit_weights: bool = False) -> NASRecModel:
         """The plain model, without dead parts."""
-        genome = from_decisions(self.shape, self.validate(architecture))
+        own, _ = self.own_and_others(architecture)
+        genome = from_decisions(self.shape, self.validate(own))
         model = NASRecModel(self.shape, genome, self.table_rows)
         if inherit_weights:
             self.copy_weights_(model)
