@@ -64,15 +64,7 @@ class EmbeddingSuperNet(SuperNet):
         )
         present = [rows_ for row in self.row_options for rows_ in row if rows_ is not None]
         self.table = FusedTable(present, output_dim)
-        # Column of a missing option points at row 0 of the first table; its weight is exactly 0.
-        starts: list[list[int]] = []
-        end = 0
-        for row in self.row_options:
-            starts.append([])
-            for count in row:
-                starts[-1].append(0 if count is None else end)
-                end += count or 0
-        sizes = [[count or 1 for count in row] for row in self.row_options]
+        sizes, starts = _places(self.row_options)
         self.register_buffer("sizes", torch.tensor(sizes), persistent=False)  # (F, K)
         self.register_buffer("starts", torch.tensor(starts), persistent=False)  # (F, K)
         # float64: costs of an architecture are exact.
@@ -224,6 +216,28 @@ class EmbeddingSuperNet(SuperNet):
 
 def _integers(row: Sequence[Option | None]) -> tuple[int | None, ...]:
     return tuple(None if option is None else int(option) for option in row)
+
+
+def _places(
+    row_options: Sequence[Sequence[int | None]],
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Rows, and first row in the fused table, of every option of every feature.
+
+    A missing option has those of the feature's first one. Its weight is 0, but optimizers count a
+    row that is looked up as touched: it must be one that is looked up anyway.
+    """
+    sizes: list[list[int]] = []
+    starts: list[list[int]] = []
+    end = 0
+    for row in row_options:
+        of_row: list[tuple[int, int] | None] = []
+        for count in row:
+            of_row.append(None if count is None else (count, end))
+            end += count or 0
+        first = next(place for place in of_row if place is not None)
+        sizes.append([(place or first)[0] for place in of_row])
+        starts.append([(place or first)[1] for place in of_row])
+    return sizes, starts
 
 
 def _chosen(

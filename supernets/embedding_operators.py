@@ -47,6 +47,7 @@ def look_ups(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # whoever asks first, training may ask next
 def _pairs(
     rows: Options, dims: Options, width: int, skew: float, device: torch.device
 ) -> tuple[tuple[Operator, ...], Tensor]:
@@ -83,6 +84,7 @@ def groups(dims: Options, dims_weights: Tensor, width: int) -> OperatorCounts:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _dims(
     dims: Options, width: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Operator, ...], Tensor]:

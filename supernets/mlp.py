@@ -290,9 +290,7 @@ class MLPSuperNet(SuperNet):
                 on_chain.add(self._choice(number).keys[node])
             source = self.plans[number].skip_source(node) if option == SKIP else None
             node = source if source is not None else self.plans[number].inputs.index(int(option))
-        return Architecture(
-            {**others, **{key: o for key, o in own.items() if key in on_chain}}
-        )
+        return Architecture({**others, **{key: o for key, o in own.items() if key in on_chain}})
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """The same widths with all skips as late as this space allows.

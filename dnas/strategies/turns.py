@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
-from torch import nn
-
 from dnas.core import SuperNet
 from dnas.core.schedules import LrLambda, constant
 from dnas.errors import ConfigError
 from dnas.strategies.phases import THETA, WEIGHTS
+from dnas.strategies.running_statistics import RunningStatistics
 from dnas.training.optim import OptimizerSet
 
 
@@ -85,11 +84,7 @@ class Turns:
         }
         self._check()
         self._requires_grad = {p: p.requires_grad for p in super_net.parameters()}
-        self._norm_momentum = {
-            module: module.momentum
-            for module in super_net.modules()
-            if isinstance(module, nn.modules.batchnorm._NormBase)
-        }
+        self._norms = RunningStatistics(super_net)
 
     def _check(self) -> None:
         theta = {id(p) for p in self.super_net.architecture_parameters()}
@@ -118,9 +113,8 @@ class Turns:
         trained = {id(parameter) for parameter in self.optimizers[kind].parameters()}
         for parameter in self.super_net.parameters():
             parameter.requires_grad_(id(parameter) in trained)
-        for module, momentum in self._norm_momentum.items():
-            # Running statistics belong to the weights: theta's data must not enter them.
-            module.momentum = momentum if kind == WEIGHTS else 0.0
+        # Running statistics belong to the weights: theta's data must not enter them.
+        self._norms.update(kind == WEIGHTS)
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -130,8 +124,7 @@ class Turns:
         finally:
             for parameter, flag in self._requires_grad.items():
                 parameter.requires_grad_(flag)
-            for module, momentum in self._norm_momentum.items():
-                module.momentum = momentum
+            self._norms.update(True)
 
     def set_lr(self, kind: str, epoch: float) -> None:
         """Learning rates of this kind after ``epoch`` epochs of it."""

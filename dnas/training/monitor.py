@@ -31,6 +31,8 @@ class LossMonitor:
         self._last_good = math.nan
         self._sum = 0.0
         self._count = 0
+        self.last_count = 0
+        """How many losses the last mean was of."""
         # Not yet read: scalars, and what of them has been put together.
         self._scalars: list[Tensor] = []
         self._packed: list[Tensor] = []
@@ -79,7 +81,7 @@ class LossMonitor:
                 step=self._bad_step,
                 last_good={"loss": self._last_good},
             )
-        mean = self._sum / self._count
+        mean, self.last_count = self._sum / self._count, self._count
         self._sum, self._count = 0.0, 0
         if self.reference is None:
             self.reference = mean

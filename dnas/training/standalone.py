@@ -209,7 +209,6 @@ class StandaloneTrainer:
         self.model.train()
         saved = time.monotonic()
         per_epoch = len(self.train_loader)
-        since = self.step
         for batch in self.train_loader.batches(self.step, stop):
             if self.world.any(self.should_stop()):
                 self._checkpoint()
@@ -226,8 +225,7 @@ class StandaloneTrainer:
             if self.step == stop or self.step % self.log_every_steps == 0:
                 mean = self.monitor.read(self.step)
                 if mean is not None:
-                    self._segment.append((mean, self.step - since))
-                since = self.step
+                    self._segment.append((mean, self.monitor.last_count))
                 self.files.append_metrics(
                     {
                         "event": "interval",

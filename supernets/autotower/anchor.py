@@ -68,7 +68,8 @@ def make_anchor(super_net: AutoTowerSuperNet) -> Anchor:
     It always begins alike, so that a training depends on no random state but the supernet's.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(0, "anchor"))
+        # torch.manual_seed would seed GPUs too, and they are not restored.
+        torch.default_generator.manual_seed(derive_seed(0, "anchor"))
         return Anchor(super_net)
 
 

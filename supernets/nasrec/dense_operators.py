@@ -182,6 +182,7 @@ def pair_places(rows: Ranges) -> Ranges:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # whoever asks first, training may ask next
 def _below_diagonal(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Flat places below the diagonal of a square matrix, row by row, and their mirror images."""
     rows, columns = torch.tril_indices(count, count, offset=-1, device=device)

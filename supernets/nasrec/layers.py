@@ -88,6 +88,7 @@ class Weight:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # whoever asks first, training may ask next
 def _places(parts: Ranges, device: torch.device) -> Tensor:
     """Kept, so that a GPU is not waited for again."""
     places = [torch.arange(start, start + length) for start, length in parts]

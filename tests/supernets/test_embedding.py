@@ -117,3 +117,12 @@ def test_gradients_are_of_looked_up_rows_only():
     # Feature 0: rows 999 and 5 of 1000, 99 and 5 of 100; feature 1: row 0 of 3 and of 1.
     rows = set(gradient.coalesce().indices()[0].tolist())
     assert rows == {5, 999, 1005, 1099, 1100, 1103}
+
+
+def test_a_missing_option_touches_no_row_of_its_own():
+    """Optimizers move what is touched, by weight decay say: a row that is looked up anyway."""
+    net = EmbeddingCardSuperNet((100, 2), (1.0, 0.1, 0.01), 4)
+    assert net.row_options[1].count(None) == 1  # 2 rows, 1, and none
+    net(torch.tensor([[57, 1]]), sample=net.soft_sample(1.0, 1)).sum().backward()
+    rows = set(net.table.weight.grad.coalesce().indices()[0].tolist())
+    assert rows == {57, 100 + 7, 110, 111 + 1, 113}

@@ -244,6 +244,15 @@ def test_resume_is_bit_identical(tmp_path, stop, optimizer_class, renew):
     assert lines(tmp_path / "b") == lines(tmp_path / "a")
 
 
+def test_train_loss_is_the_same_after_a_stop_inside_an_interval(tmp_path):
+    whole = click_trainer(tmp_path / "a", eval_every_epochs=1.0).train()
+    cut = click_trainer(tmp_path / "b", eval_every_epochs=1.0, should_stop=stop_after(3))
+    with pytest.raises(Preempted):
+        cut.train()
+    found = click_trainer(tmp_path / "b", eval_every_epochs=1.0).train()
+    assert [e.train_loss for e in found.epochs] == [e.train_loss for e in whole.epochs]
+
+
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_killed_before_an_evaluation(tmp_path, number):
     """With a checkpoint after every step that may have one."""

@@ -13,7 +13,7 @@ from dnas.strategies.path_step import make_path_step
 from dnas.training.general_path_step import GeneralPathStep
 from dnas.training.retrieval import RETRIEVAL
 from supernets.autotower import AUTOTOWER, AutoTowerConfig
-from supernets.autotower.anchor import AnchoredPathStep
+from supernets.autotower.anchor import AnchoredPathStep, make_anchor
 from supernets.autotower.published import make_architecture
 from tests.tower_cases import SPEC, inputs
 
@@ -41,6 +41,17 @@ def test_it_is_an_option():
     assert isinstance(step_of(net_of(anchored=True)), AnchoredPathStep)
     assert type(step_of(net_of())) is GeneralPathStep
     assert not AutoTowerConfig().anchored
+
+
+def test_the_anchor_leaves_random_states_alone(monkeypatch):
+    """Those of GPUs too, where dropout is drawn: they must go on depending on the seed."""
+    net = net_of(anchored=True)
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    make_anchor(net)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not seeded
 
 
 def test_the_loss_is_the_paths_own():

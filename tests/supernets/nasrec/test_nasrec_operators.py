@@ -9,8 +9,8 @@ import pytest
 import torch
 from nasrec_cases import FULL, RELEASED
 
-from supernets.nasrec.dense_operators import balanced_rows, pair_places
-from supernets.nasrec.layers import Linear, Norm, Weight, layer_weights, merged
+from supernets.nasrec.dense_operators import _below_diagonal, balanced_rows, pair_places
+from supernets.nasrec.layers import Linear, Norm, Weight, _places, layer_weights, merged
 from supernets.nasrec.links import FactorizationMachine, Interact
 from supernets.nasrec.operators import OPERATORS
 from supernets.nasrec.shape import size, upto
@@ -201,3 +201,12 @@ def test_weights_are_parts_of_the_whole():
     assert torch.equal(Weight("w", (many,)).take(row), row[::2])
     assert Weight("w", ((),)).take(row).shape == (0,)
     assert Linear("l", upto(2), ((0, 3), (9, 1)), bias=True, times=5).macs() == 40
+
+
+def test_what_is_kept_may_be_trained_with_though_it_was_made_for_measuring():
+    """Measuring runs in inference mode, whose tensors cannot be saved for a backward pass."""
+    _below_diagonal.cache_clear()
+    _places.cache_clear()
+    with torch.inference_mode():
+        kept = [*_below_diagonal(3, torch.device("cpu")), _places(((1, 2),), torch.device("cpu"))]
+    assert not any(tensor.is_inference() for tensor in kept)
