@@ -2,7 +2,7 @@
 
 An identity is flat, with JSON values, so that what differs can be named::
 
-    search_space, space.<field>, data.content_hash, split.<flag>, split_rows.<part>
+    search_space, space.<field>, data.content_hash, loss.<flag>, split.<flag>, split_rows.<part>
 
 Checkpoints and logs of candidates must agree on all of it; a supernet's weights carry in their file
 what they come from, see :func:`weights_identity`, and must agree on what matters to who loads them,
@@ -29,7 +29,8 @@ def identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
     Args:
         space: Its search space.
         config: The space's configuration.
-        data: Whose ``record`` has ``content_hash`` and ``split``; what it lacks is left out.
+        data: Whose ``record`` has ``content_hash``, ``loss_settings`` and ``split``; what it lacks
+            is left out.
     """
     found: dict[str, Any] = {
         "search_space": space.name,
@@ -38,6 +39,8 @@ def identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
     record = data.record
     if "content_hash" in record:
         found["data.content_hash"] = record["content_hash"]
+    for name, value in record.get("loss_settings", {}).items():
+        found[f"loss.{name}"] = value
     if isinstance(split := record.get("split"), Mapping):
         for name, value in split.items():
             if name != "parts":
@@ -48,8 +51,10 @@ def identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
 
 
 def weights_identity(space: SearchSpace, config: Any, data: Prepared) -> dict[str, Any]:
-    """The identity of trained weights: without fields that say how models are judged or paths are
-    trained (``SearchSpace.judging_fields``, ``one_shot_fields``).
+    """The identity of trained weights: without what says how models are judged or trained.
+
+    That is ``SearchSpace.judging_fields`` and ``one_shot_fields``, and the data's settings of the
+    loss.
 
     Args:
         space: Its search space.
@@ -58,7 +63,7 @@ def weights_identity(space: SearchSpace, config: Any, data: Prepared) -> dict[st
     """
     free = {f"space.{name}" for name in (*space.judging_fields, *space.one_shot_fields)}
     found = identity(space, config, data)
-    return {key: value for key, value in found.items() if key not in free}
+    return {k: v for k, v in found.items() if k not in free and not k.startswith("loss.")}
 
 
 def difference(

@@ -49,7 +49,8 @@ class Prepared(Protocol):
         """JSON for the run record: sizes, rates, content hashes.
 
         By ``content_hash``, and by ``split`` with the ``hash`` of each of its ``parts``, a job
-        knows that checkpoints and supernets' weights are of the same rows.
+        knows that checkpoints and supernets' weights are of the same rows. ``loss_settings`` are
+        flags of the data on which losses depend: checkpoints and scores must agree on them too.
         """
 
     def loader(

@@ -171,3 +171,21 @@ def test_an_anchored_supernet_is_searched_with_and_without_the_flag(tmp_path, ca
     assert "--anchored" in caplog.text.split(unused)[-1].splitlines()[0]
     ids = {json.loads(path.read_text())["id"] for path in (first, second, third)}
     assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ("--validation_batch_size=16", "validation_batch_size"),
+        ("--frequency_alpha=0.5", "frequency_alpha"),
+    ],
+)
+def test_scores_of_another_loss_are_not_ranked_together(more, key, tmp_path, capsys):
+    flags = ("--search_algorithm=random_search", *ONE_SHOT, "--save_supernet_weights")
+    searched(tmp_path / "s", *flags)
+    path = f"--save_metrics_param={tmp_path / 's' / 'result.json'}"
+    assert search.main([*SPACE, *DATA, *flags, more, path]) == 2
+    assert f"the checkpoint was made with loss.{key}=" in capsys.readouterr().err
+    # The weights may be searched in any setting, in a folder of its own.
+    weights = f"--supernet_weights={tmp_path / 's' / 'supernet.safetensors'}"
+    searched(tmp_path / "t", *flags[:-1], more, weights)

@@ -60,6 +60,9 @@ class RetrievalData:
             "rows": len(interactions),
             "spec": interactions.spec.to_json(),
             "split": split_record(self.parts, **options),
+            "loss_settings": {
+                name: getattr(config, name) for name in ("frequency_alpha", "validation_batch_size")
+            },
         }
         self._rows = Rows(interactions, self.timeline)
 
