@@ -10,12 +10,13 @@ looks up in between only for what comes as files.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from dnas.jobs import requests
 from dnas.jobs.attempt import ENDED, HEARTBEAT_S, LOST_AFTER_S, read_attempt
 from dnas.jobs.command import command, variables
 from dnas.jobs.executors import Executor, Handle, LocalExecutor, Order
+from dnas.jobs.executors.base import ask_by_file
 from dnas.jobs.executors.watch import Watcher
 from dnas.jobs.guards import Guards
 from dnas.jobs.job import Job, JobSpec, State
@@ -48,6 +50,9 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.5
 #: New jobs that are taken in before devices are looked after again.
 _MOST_TAKEN_IN = 200
+#: Waits after an executor took no jobs: the first, and the longest, each twice the one before.
+_REFUSED_WAIT_S = 1.0
+_LONGEST_REFUSED_WAIT_S = 60.0
 #: How long to wait for supervisors after they were told to kill their jobs.
 _KILL_WAIT_S = 10.0
 
@@ -123,6 +128,11 @@ class Manager:
         self._lock = RunLock(run)
         self._ledger: Ledger | None = None
         self._staged: deque[JobSpec] = deque()
+        self._unheard: dict[str, Job] = {}  # succeeded; what follows could not be written down
+        self._cannot_write = ""
+        self._to_adopt: set[str] = set()  # identities of jobs that an earlier session left running
+        self._refused_wait_s = _REFUSED_WAIT_S
+        self._start_at_s = -math.inf
         self._running: dict[Handle, Job] = {}
         self._begun_s: dict[Handle, float] = {}
         self._largest_bytes: dict[str, int] = {}
@@ -146,6 +156,8 @@ class Manager:
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
+        store = self._ledger.store
+        self._to_adopt = {job.spec.identity for job in store if job.state is State.RUNNING}
         return self
 
     def __exit__(
@@ -241,6 +253,7 @@ class Manager:
             return
         ledger.store.renew(job, spec)
         if job.state is State.RUNNING:
+            self._to_adopt.discard(spec.identity)
             handle = find_again(job, self._executor, self._watcher, ledger.host)
             ledger.know(job)
             self._recover(job, handle)
@@ -281,17 +294,24 @@ class Manager:
             self._take_in_staged()
             if not self._staged:
                 self._answer_requests()
-            if not ledger.stopped:
+            self._hand_on()
+            if not ledger.stopped and self._may_start():
                 chosen, self._waits_for = place(ledger.queues, self._slots, self._why_not_now)
                 self._start(chosen)
             over = bool(ledger.stopped) or not ledger.num_queued()
-            ended = over and not self._running and not self._staged
+            ended = over and not self._running and not self._staged and not self._unheard
             if ended and (ledger.stopped or not self._more_follows(ledger)):
                 return
             ledger.progress.write_status("running", ledger.stopped, self._running, self._waiting())
             # While there are jobs to take in, only look.
             for handle in self._poll(0.0 if self._staged and not self._waits_for else _TICK_S):
                 self._end(handle)
+
+    def _may_start(self) -> bool:
+        """Not while jobs of earlier sessions may hold devices that look free, nor too soon after
+        the executor took nothing."""
+        adopted = not (self._staged and self._to_adopt)
+        return adopted and time.monotonic() >= self._start_at_s
 
     def _more_follows(self, ledger: Ledger) -> bool:
         """Ask what follows from the whole of the jobs; gives whether the session goes on."""
@@ -310,10 +330,10 @@ class Manager:
     def _waiting(self) -> dict[str, int]:
         """Why jobs wait -> how many."""
         ledger = self._opened()
-        waiting = ledger.num_queued() + len(self._staged)
-        if not waiting:
-            return {}
-        return {ledger.stopped or self._waits_for or "for a free device": waiting}
+        reasons = Counter({self._cannot_write: len(self._unheard)})
+        waits_for = ledger.stopped or self._waits_for or "for a free device"
+        reasons[waits_for] += ledger.num_queued() + len(self._staged)
+        return dict(+reasons)
 
     def _poll(self, timeout_s: float) -> list[Handle]:
         ended = self._watcher.poll()
@@ -353,13 +373,17 @@ class Manager:
             handles = self._executor.submit([(job.folder, order) for job, _, order in ready])
         except OSError as error:
             for job, _, _ in reversed(ready):
+                job.attempts -= 1  # it was not made
                 self._put_back(job, f"{self._executor.name} takes no jobs: {error}")
+            self._start_at_s = time.monotonic() + self._refused_wait_s
+            self._refused_wait_s = min(2 * self._refused_wait_s, _LONGEST_REFUSED_WAIT_S)
             return
         except DnasError:
             # It never will: a setting is wrong.
             for job, _, _ in reversed(ready):
                 self._put_back(job, "not started")
             raise
+        self._refused_wait_s = _REFUSED_WAIT_S
         for (job, found, _), handle in zip(ready, handles, strict=True):
             job.token, job.pid = handle.token, handle.pid
             self._slots.release(job.spec.identity)
@@ -463,7 +487,17 @@ class Manager:
             reason = f"after success: {error}"
             self._opened().decide(job, Verdict(Ending.CRASHED, str(error), reason))
             return
+        except OSError as error:
+            self._cannot_write = f"the run folder cannot be written: {error.strerror}"
+            self._unheard[job.spec.identity] = job
+            return
         self._opened().succeeded(job)
+
+    def _hand_on(self) -> None:
+        """Ask again for what follows from jobs of which it could not be written down."""
+        again, self._unheard = self._unheard, {}
+        for job in again.values():
+            self._report_success(job)
 
     # ---- requests -----------------------------------------------------------------------------
 
@@ -472,29 +506,46 @@ class Manager:
         for request in requests.pending(self.folder):
             if request.file in self._answered:
                 continue
+            elsewhere: list[Job] = []
             for kind, name in request.jobs:
                 job = ledger.named(kind, name)
                 if job is None:
                     logger.warning("asked to %s %s: no such job here", request.action, name)
                 elif request.action == requests.CANCEL:
-                    self._cancel(job)
+                    elsewhere += [] if self._cancel(job) else [job]
                 else:
                     ledger.ask_again(job)
             if request.file is not None:
-                try:
+                self._answered.add(request.file)
+                # Until it is removed, which is tried again at the next start, it is heard once.
+                with contextlib.suppress(OSError):
+                    self._keep_for_others(elsewhere)
                     request.file.unlink(missing_ok=True)
-                except OSError:
-                    self._answered.add(request.file)
 
-    def _cancel(self, job: Job) -> None:
+    def _keep_for_others(self, jobs: Sequence[Job]) -> None:
+        """Have their supervisors asked, and the session told that takes them in."""
+        for job in jobs:
+            grace_s = self._policy.stop_grace_s
+            ask_by_file(job.folder, job.attempts, kill=False, grace_s=grace_s)
+        if jobs:
+            kept = [(job.kind, job.id) for job in jobs]
+            self._answered.add(requests.ask(self.folder, requests.CANCEL, kept))
+
+    def _cancel(self, job: Job) -> bool:
+        """Cancel a job; False if it runs and is not this session's."""
         reason = "cancelled on request"
         if job.state is State.QUEUED:
             self._opened().cancel_queued(job, reason)
         elif job.state is State.RUNNING:
+            if job.spec.identity in self._unheard:
+                return True  # it has succeeded
+            handle = next((h for h, running in self._running.items() if running is job), None)
+            if handle is None:
+                return False
             again, job.cancel_reason = bool(job.cancel_reason), reason
-            handle = next(h for h, running in self._running.items() if running is job)
             # Asked twice, it is killed.
             self._cancel_handle(handle, kill=again)
+        return True
 
     def _cancel_handle(self, handle: Handle, *, kill: bool = False) -> None:
         by = self._watcher if self._watcher.watches(handle) else self._executor

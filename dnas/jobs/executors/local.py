@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE
+from dnas.jobs.attempt import JOB_ATTEMPT_VARIABLE, JOB_FOLDER_VARIABLE, revoke
 from dnas.jobs.executors.base import Executor, Handle, Order
 from dnas.jobs.executors.nurseries import Nurseries
 from dnas.jobs.processes import kill_by_variables, process_mark
@@ -61,7 +61,13 @@ class LocalExecutor(Executor):
     def submit(self, orders: Sequence[tuple[JobFolder, Order]]) -> list[Handle]:
         handles: list[Handle] = []
         for folder, order in orders:
-            handle = self._start(folder, order)
+            try:
+                handle = self._start(folder, order)
+            except OSError as error:  # no more processes, say
+                if not handles:
+                    raise
+                revoke(folder.attempt(order.attempt))
+                handle = _Local(folder, order.attempt, ending="lost", ending_reason=str(error))
             self._running.append(handle)
             handles.append(handle)
         return handles
@@ -151,7 +157,9 @@ class LocalExecutor(Executor):
         readable = {watch for watch, _ in self._poller().poll(0)}
         ended = []
         for handle in self._running:
-            if handle.watch in readable or (handle.watch is None and not self._is_alive(handle)):
+            if handle.ending:  # it never began
+                ended.append(handle)
+            elif handle.watch in readable or (handle.watch is None and not self._is_alive(handle)):
                 if handle.popen is not None:
                     handle.popen.wait()
                 ended.append(handle)

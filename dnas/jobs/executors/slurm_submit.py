@@ -36,7 +36,8 @@ _TOLD = ("SLURM_", "SUBMITIT_")
 _NOT_TOLD = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 #: What sbatch says when the same command may succeed later.
 _LATER = re.compile(
-    "contact slurm controller|timed out|connect|temporarily|try again|zero bytes|limit|backup",
+    "contact slurm controller|timed out|connect|temporarily|try again|zero bytes|backup"
+    "|submit limit|max\\w*submit|maxjobs",
     re.IGNORECASE,
 )
 
