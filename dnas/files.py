@@ -90,12 +90,15 @@ def read_json(path: str | Path) -> Any:
     """Read one JSON file.
 
     Raises:
-        DnasError: The file is missing or is not JSON; the message names it.
+        DnasError: The file is missing, is not one, may not be read, or is not JSON; the message
+            names it.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DnasError(f"{path}: there is no such file") from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise DnasError(f"{path}: cannot be read: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DnasError(f"{path}: not a JSON file ({error})") from None
 

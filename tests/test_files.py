@@ -12,6 +12,7 @@ from dnas.errors import DnasError
 from dnas.files import (
     append_json_line,
     keep_json_lines,
+    read_json,
     read_json_lines,
     remove_temporary_files,
     replacing,
@@ -101,3 +102,11 @@ def test_a_file_that_is_not_there_has_no_lines(tmp_path):
     assert read_json_lines(tmp_path / "m.jsonl") == []
     keep_json_lines(tmp_path / "m.jsonl", bool)
     assert not (tmp_path / "m.jsonl").exists()
+
+
+def test_a_folder_where_a_file_belongs_is_named(tmp_path):
+    with pytest.raises(DnasError, match=r"cannot be read: Is a directory"):
+        read_json(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DnasError, match=r"cannot be read: Not a directory"):
+        read_json(tmp_path / "file" / "a.json")

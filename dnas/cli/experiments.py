@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from pathlib import Path
 from dnas.errors import DnasError
 from dnas.jobs.config import load_config, template_hash
 from dnas.jobs.outcome import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 def readable_id(configs: Sequence[Path], middle: str = "", *, longest: int = 80) -> str:
@@ -20,7 +23,8 @@ def readable_id(configs: Sequence[Path], middle: str = "", *, longest: int = 80)
         middle: To stand between name and hash.
         longest: Characters of the name.
     """
-    stem = "".join(c if c.isalnum() or c in "._=+-" else "_" for c in configs[0].name)
+    name = configs[0].name
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "._=+-") else "_" for c in name)
     hashes = "".join(template_hash(load_config(path))[:4] for path in configs)
     return f"{stem.lstrip('._=+-')[:longest]}-{middle}{hashes}".lstrip("-")
 
@@ -28,10 +32,13 @@ def readable_id(configs: Sequence[Path], middle: str = "", *, longest: int = 80)
 def with_report(outcome: Outcome, make: Callable[[], str]) -> Outcome:
     """Print the report that ``make`` makes; one that fails does not undo the jobs."""
     try:
-        sys.stdout.write("\n" + make().rstrip("\n") + "\n")
-    except DnasError as error:
+        text = make()
+    except (DnasError, OSError) as error:
         problem = f"the report could not be made: {error}"
-        return replace(
-            outcome, problems=(*outcome.problems, problem), exit_code=outcome.exit_code or 1
-        )
-    return outcome
+    except Exception as error:  # a defect: what the jobs came to is still to be said
+        logger.exception("the report")
+        problem = f"the report could not be made: {type(error).__name__}: {error}"
+    else:
+        sys.stdout.write("\n" + text.rstrip("\n") + "\n")
+        return outcome
+    return replace(outcome, problems=(*outcome.problems, problem), exit_code=outcome.exit_code or 1)

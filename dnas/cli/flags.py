@@ -34,12 +34,11 @@ class ConfigFlags:
 
 def early_value(argv: Sequence[str], name: str) -> str | None:
     """The value of ``--name`` before all flags are known, None if it is not there."""
-    values = [
-        argv[position + 1] if position + 1 < len(argv) else ""
-        for position, word in enumerate(argv)
-        if word == f"--{name}"
-    ]
-    values += [word.split("=", 1)[1] for word in argv if word.startswith(f"--{name}=")]
+    values = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
+        if _flag_of(word) == name:
+            _, equals, value = word.partition("=")
+            values.append(value if equals else following)
     if len(set(values)) > 1:
         raise ConfigError(f"--{name} is given more than once: {values}")
     return values[0] if values else None
@@ -148,6 +147,14 @@ def _words_of(name: str, value: Any) -> list[str]:
     return [f"--{name}={value}"]
 
 
+def _flag_of(word: str) -> str:
+    """The flag that a word of a command line is or begins with, empty if it is none.
+
+    ``--a-b`` is ``--a_b``, as it is for the parser.
+    """
+    return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
+
+
 def _is_switch(entry: Field[Any]) -> bool:
     return entry.type in (bool, "bool")
 
@@ -156,9 +163,8 @@ def _check_switches(argv: Sequence[str], groups: Mapping[str, type]) -> None:
     """Refuse ``--switch=False``, of which the parser would only say that it knows no ``False``."""
     switches = {entry.name for cls in groups.values() for entry in fields(cls) if _is_switch(entry)}
     for word in argv:
-        flag, equals, _ = word.partition("=")
-        name = flag.removeprefix("--").replace("-", "_").removeprefix("no_")
-        if equals and word.startswith("--") and name in switches:
+        name = _flag_of(word).removeprefix("no_")
+        if "=" in word and name in switches:
             raise ConfigError(f"{word}: a switch has no value; write --{name} or --no_{name}")
 
 
@@ -167,7 +173,7 @@ def _as_words(values: Mapping[str, Any], argv: Sequence[str]) -> list[str]:
 
     Flags that the command line has are left out.
     """
-    there = {word[2:].split("=", 1)[0].removeprefix("no_") for word in argv if word[:2] == "--"}
+    there = {_flag_of(word).removeprefix("no_") for word in argv}
     return [
         word
         for name, value in values.items()

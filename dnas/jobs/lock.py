@@ -8,7 +8,7 @@ before it takes over. So nobody ever removes a lock by hand.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -31,6 +31,8 @@ _LEASE_S = 30.0
 #: A command that asks whether the folder is held holds it for a moment itself.
 _TRIES = 3
 _TRY_AGAIN_S = 0.1
+#: What flock says where somebody else has the lock, and not that there are no locks.
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 class RunLock:
@@ -41,7 +43,8 @@ class RunLock:
         wait: What passes the time while a foreign beat is watched; for tests.
 
     Raises:
-        JobError: On entering: another live manager has it; the message names pid and host.
+        JobError: On entering: another live manager has it, and the message names pid and host; or
+            it cannot be written or locked.
     """
 
     def __init__(self, run: RunFolder, wait: Callable[[float], None] = time.sleep) -> None:
@@ -52,12 +55,20 @@ class RunLock:
         self._beat_s = 0.0
 
     def __enter__(self) -> Self:
-        self._run.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._run.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _lock(handle):
-            refusal = self._refusal(_holder(handle))
+        try:
+            self._run.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._run.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise JobError(
+                f"{self._run.path}: cannot be a run folder: {error.strerror} "
+                f"({error.filename}); choose another --runs_dir"
+            ) from None
+        try:
+            if not _lock(handle):
+                raise self._refusal(_holder(handle))
+        except BaseException:
             os.close(handle)
-            raise refusal
+            raise
         self._mine = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -157,8 +168,8 @@ def is_held(run: RunFolder) -> bool:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno in _HELD
     finally:
         os.close(handle)
     return False
@@ -180,9 +191,16 @@ def _lock(handle: int) -> bool:
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_TRY_AGAIN_S)
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
+        except OSError as error:
+            if error.errno not in _HELD:
+                raise JobError(
+                    f"files cannot be locked there (flock: {error.strerror}), so that two managers "
+                    "could work on one run; choose a --runs_dir on a file system with locks (of "
+                    "Lustre: mounted with -o flock)"
+                ) from None
     return False
 
 

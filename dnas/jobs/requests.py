@@ -8,14 +8,15 @@ host, and while nobody listens it waits for the next manager.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnas.errors import DnasError, JobError
-from dnas.files import read_json, write_json
+from dnas.errors import JobError
+from dnas.files import write_json
 from dnas.runs import RunFolder
 
 CANCEL = "cancel"
@@ -51,12 +52,12 @@ def pending(run: RunFolder) -> list[Request]:
     found = []
     for file in files:
         try:
-            value = read_json(file)
+            value = json.loads(file.read_text(encoding="utf-8"))
             jobs = tuple((str(kind), str(job)) for kind, job in value["jobs"])
             if value["action"] not in (CANCEL, RETRY):
                 raise JobError(f"{file}: action {value['action']!r} is not known")
             found.append(Request(value["action"], jobs, file))
-        except (DnasError, KeyError, TypeError, ValueError):
+        except (JobError, KeyError, TypeError, ValueError):
             with contextlib.suppress(OSError):
                 file.rename(file.with_suffix(".damaged"))
         except OSError:

@@ -222,13 +222,18 @@ def _choices(table: pd.DataFrame) -> str:
         cells = [*map(str, key[1:-1]), HOW_NAMES[str(key[-1])]]
         for k in sizes:
             if k > 1:
-                row = by_k.loc[k]
-                cells.append(f"{row['overlap']:.0%} ({row['overlap_by_chance']:.0%})")
-        for k in sizes:
-            row = by_k.loc[k]
-            cells.append(f"{row['regret']:.5f} ({row['regret_by_chance']:.5f})")
+                cells.append(_beside_chance(by_k, k, "overlap", ".0%"))
+        cells += [_beside_chance(by_k, k, "regret", ".5f") for k in sizes]
         rows.append(cells)
     return markdown_table(head, rows)
+
+
+def _beside_chance(by_k: pd.DataFrame, k: int, name: str, form: str) -> str:
+    """A value of the best k, and what chance gives; nothing where there are no k to choose from."""
+    if k not in by_k.index:
+        return "-"
+    row = by_k.loc[k]
+    return f"{row[name]:{form}} ({row[f'{name}_by_chance']:{form}})"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -32,6 +32,16 @@ ROOT = Path(__file__).resolve().parents[2]
 # -------------------------------------------------------------------------------- flags
 
 
+def test_flags_may_have_hyphens(scripts, capsys):
+    """Also those that are read before the parser knows all others."""
+    words = [word.replace("--search_space", "--search-space") for word in scripts.search_flags()]
+    words = [w for w in words if not w.startswith(("--weights", "--arch", "--n_total"))]
+    assert search.main([*words, "--search-algorithm=genetic", "--print_config"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["search_algorithm"], printed["search_space"]) == ("genetic", "emb_card")
+    assert "population" in printed
+
+
 def test_print_config_round_trips(scripts, tmp_path, capsys):
     flags = scripts.search_flags("--temp_decay=0.3", "--cardinality_options", "1.0", "0.5")
     assert search.main([*flags, "--print_config"]) == 0

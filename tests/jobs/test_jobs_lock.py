@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -130,6 +131,27 @@ def test_a_foreign_manager_that_ends_meanwhile_is_followed_at_once(
     clock.then = lambda waited_s: write(run, gone) if waited_s == 2 else None
     with RunLock(run, clock.sleep):
         assert clock.now_s == 1002.0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_as_such(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Lustre without ``-o flock``, say: nobody holds it, and nobody can."""
+
+    def flock(handle: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(dnas.jobs.lock.fcntl, "flock", flock)
+    with pytest.raises(JobError, match=rf"cannot be locked there \(flock: {os.strerror(number)}"):
+        RunLock(run).__enter__()
+    assert not is_held(run)
+
+
+def test_a_run_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JobError, match=r"file/e: cannot be a run folder: Not a directory"):
+        RunLock(RunFolder(tmp_path / "file" / "e")).__enter__()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "3", "\0" * 256, '{"pid": 7}'])

@@ -21,6 +21,7 @@ from dnas.reporting.ranking_numbers import (
     noise_frame,
     scorers_of,
 )
+from dnas.reporting.ranking_report import _choices
 from dnas.runs import RunFolder
 
 #: True losses of six subnets with two seeds; the last one diverged with the second.
@@ -252,3 +253,17 @@ def test_a_study_by_accuracy_is_that_by_error_with_its_order_reversed(study):
     text = make_ranking_report(study.run)
     assert "Accuracy with shared weights against accuracy of training from scratch" in text
     assert "the best true accuracy among the k best by score" in text
+
+
+def test_settings_with_fewer_subnets_have_no_best_of_many():
+    """As while the second of two settings is still being trained."""
+    columns = {"setting": "", "how": "as_is", "overlap_by_chance": 0.5, "regret_by_chance": 0.02}
+    rows = [
+        {"space.dot": "one", "k": 1, "overlap": 1.0, "regret": 0.01},
+        {"space.dot": "one", "k": 5, "overlap": 0.4, "regret": 0.005},
+        {"space.dot": "two", "k": 1, "overlap": 1.0, "regret": 0.03},
+    ]
+    text = _choices(pd.DataFrame([{**columns, **row} for row in rows]))
+    one, two = text.splitlines()[2:]
+    assert "40% (50%)" in one
+    assert [cell.strip() for cell in two.split("|")][3:-1] == ["-", "0.03000 (0.02000)", "-"]
