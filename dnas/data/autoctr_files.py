@@ -28,12 +28,12 @@ import pyarrow as pa
 from dnas.data.ahead import Ahead
 from dnas.data.bad_rows import BadRow, BadRowPolicy
 from dnas.data.columns import Block, convert, text_buffers
-from dnas.data.file_source import FileSource
+from dnas.data.file_source import FileSource, is_parquet
 from dnas.data.folds import autoctr_parts
 from dnas.data.frames import read_frames
 from dnas.data.keys import MISSING_KEY
 from dnas.data.layout import Layout
-from dnas.data.parsing import is_parquet, read_blocks, read_profile, text_format
+from dnas.data.parsing import read_blocks, read_profile, text_format
 from dnas.data.records import NEWLINE
 from dnas.data.store import PART_CODES
 from dnas.data.text import Records, read_records

@@ -6,6 +6,7 @@ looked up one by one, for the message.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from dnas.data.keys import MISSING_KEY, MISSING_TEXT
 from dnas.data.layout import DenseRule, Layout
 from dnas.data.vocabulary import Columns
 
+#: From here on not every integer is a float64.
+_EXACT = 2**53
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -86,12 +89,12 @@ def _clean(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     strip = layout.strip
 
     def text(name: str) -> pl.Expr:
-        column = pl.col(name).cast(pl.String)
+        column = _as_text(name, kinds[name])
         return column.str.strip_chars() if strip else column
 
     clean = frame.with_columns(
         *(text(name) for name in texts if strip or kinds[name] != pl.String),
-        *(pl.col(name).cast(pl.Float64).fill_nan(None) for name in numeric),
+        *(_as_number(name, kinds[name], layout.missing) for name in numeric),
     )
 
     def absent(name: str) -> pl.Expr:
@@ -104,6 +107,33 @@ def _clean(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     return clean.with_columns(
         pl.when(~absent(name)).then(pl.col(name)).alias(name) for name in texts if found[name][0]
     )
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column as text; 3.0 is 3, for a file in which a value is absent often has floats where
+    another one has integers."""
+    if not kind.is_float():
+        return pl.col(name).cast(pl.String)
+    value = pl.col(name).cast(pl.Float64).fill_nan(None)
+    whole = (value == value.round()) & (value.abs() < _EXACT)
+    as_integer = value.cast(pl.Int64, strict=False).cast(pl.String)
+    return pl.when(whole).then(as_integer).otherwise(pl.col(name).fill_nan(None).cast(pl.String))
+
+
+def _as_number(name: str, kind: pl.DataType, missing: Sequence[str]) -> pl.Expr:
+    """A column of numbers as float64, null where it has the value of a text that means absent."""
+    value = pl.col(name).cast(pl.Float64).fill_nan(None)
+    absent = [number for text in missing if (number := _number(text)) is not None]
+    if kind == pl.Float32:
+        absent = [float(np.float32(number)) for number in absent]
+    return pl.when(~value.is_in(absent)).then(value).alias(name) if absent else value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _read(clean: pl.DataFrame, layout: Layout) -> pl.DataFrame:

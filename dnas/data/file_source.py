@@ -81,7 +81,7 @@ class FileSource:
 
     def identity(self) -> dict[str, Any]:
         """Everything that the content of the store depends on, as JSON."""
-        identity = {
+        identity: dict[str, Any] = {
             "sources": list(self.stamps or [stamp(path) for path in self.files]),
             "layout": _described(self.layout),
             "dense": dataclasses.asdict(self.rule),
@@ -94,6 +94,9 @@ class FileSource:
         }
         if self.user_profile is not None:
             identity["user_profile"] = stamp(self.user_profile)
+        if any(map(is_parquet, self.files)):
+            # The second way to read it: whole floats of categories as integers, missing numbers.
+            identity["parquet"] = 2
         return identity
 
     def write(self, writer: StoreWriter) -> None:
@@ -107,6 +110,11 @@ class FileSource:
         from dnas.data.parsing import write_store
 
         write_store(self, writer)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, going by its name."""
+    return path.suffix.lower() in (".parquet", ".pq")
 
 
 def _described(description: Layout | IdRule) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dnas.data.ahead import Ahead
 from dnas.data.bad_rows import BadRowPolicy
 from dnas.data.block_reader import BlockReader
 from dnas.data.columns import Block, convert
-from dnas.data.file_source import FileSource
+from dnas.data.file_source import FileSource, is_parquet
 from dnas.data.records import TextFormat
 from dnas.data.spec import DataSpec
 from dnas.data.store_writer import StoreWriter
@@ -95,11 +95,6 @@ def read_blocks(source: FileSource, path: Path, profile: UserProfile | None) -> 
     buckets = source.ids.buckets if source.ids.kind == "hash" else None
     reader = BlockReader(path, names, text, source.layout, source.rule, buckets, profile)
     yield from reader.read(source.block_bytes)
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, going by its name."""
-    return path.suffix.lower() in (".parquet", ".pq")
 
 
 def text_format(source: FileSource, path: Path) -> tuple[tuple[str, ...], TextFormat]:

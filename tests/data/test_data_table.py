@@ -58,6 +58,43 @@ def test_tsv_no_header_and_quotes(tmp_path: Path) -> None:
     assert build(tmp_path / "c", **flags).spec.cardinalities == (2,)
 
 
+def test_parquet_with_floats_for_integers_has_the_same_categories(tmp_path: Path) -> None:
+    """As written from data frames, where a column with an absent value is one of floats."""
+    labels = [1, 0, 1, 0]
+    whole = pl.DataFrame({"c": [3, 2**53 - 1, 0, 7], "a": [1.0] * 4, "y": labels})
+    floats = pl.DataFrame(
+        {"c": [3.0, None, float("nan"), 2.0**53 - 1], "a": [1.0] * 4, "y": labels}
+    )
+    (tmp_path / "parts").mkdir()
+    for number, frame in enumerate((whole, floats)):
+        frame.write_parquet(tmp_path / "parts" / f"{number}.parquet")
+    flags = make(tmp_path)
+    flags["raw_data"] = str(tmp_path / "parts" / "*.parquet")
+    ids = build(tmp_path / "c", **flags).ids[:, 0].tolist()
+    assert ids[4] == ids[0]  # 3.0 is 3
+    assert ids[7] == ids[1]
+    assert ids[5] == ids[6]  # absent, and not a number
+    assert len(set(ids)) == 5
+    parts = pl.DataFrame({"c": [0.5, 1.5, 0.5, 2.0], "a": [1.0] * 4, "y": labels})
+    parts.write_parquet(tmp_path / "parts" / "1.parquet")
+    assert len(set(build(tmp_path / "c", **flags).ids[:, 0].tolist())) == 7
+
+
+@pytest.mark.parametrize("kind", [pl.Int32, pl.Float32, pl.Float64, pl.String])
+def test_numbers_that_mean_absent_are_so_in_parquet_too(tmp_path: Path, kind: type) -> None:
+    schema = {**SCHEMA, "missing": ["-999", "-999.0", "-0.1", "?"], "dense_transform": "none"}
+    numbers = [4, -999, 5, -999] if kind == pl.Int32 else [4.0, -999.0, -0.1, 6.0]
+    frame = pl.DataFrame({"c": ["x"] * 4, "a": pl.Series(numbers).cast(kind), "y": [1, 0, 1, 0]})
+    flags = make(tmp_path, schema)
+    frame.write_csv(tmp_path / "n.csv")
+    frame.write_parquet(tmp_path / "n.parquet")
+    found = []
+    for name in ("n.csv", "n.parquet"):
+        found.append(build(tmp_path / "c", **{**flags, "raw_data": str(tmp_path / name)}).dense)
+    np.testing.assert_array_equal(*found)
+    assert found[0][1, 0] == found[0][3 if kind == pl.Int32 else 2, 0] != -999
+
+
 def test_parquet_equals_csv(tmp_path: Path) -> None:
     flags = make(tmp_path)
     csv = build(tmp_path / "c", **flags)
