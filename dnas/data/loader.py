@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ class Loader(Protocol):
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of global steps ``start`` .. ``stop - 1``; always the same ones."""
+
+
+#: DataLoader -> mark of the loader here that has begun an epoch of it last.
+_BEGUN_BY: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
 
 
 class IterableLoader:
@@ -80,6 +85,7 @@ class IterableLoader:
         self._steps = steps
         self._seed = seed
         self._running: tuple[int, Iterator[Any]] | None = None
+        self._mark = object()
 
     def __len__(self) -> int:
         return self._steps
@@ -98,7 +104,7 @@ class IterableLoader:
                 yield _as_batch(item)
                 if done or step == stop:
                     break
-                if self._running is None or self._running[1] is not run:
+                if self._running != (step, run) or not self._is_ours():
                     break  # another caller of batches() took the run over
             else:
                 raise DataError(
@@ -109,7 +115,7 @@ class IterableLoader:
     def _run_from(self, step: int) -> Iterator[Any]:
         """An iterator whose next item is the batch of ``step``."""
         running, self._running = self._running, None
-        if running is not None and running[0] == step:
+        if running is not None and running[0] == step and self._is_ours():
             return running[1]
         epoch, skip = divmod(step, self._steps)
         run = iter(self._epoch(epoch))
@@ -121,12 +127,23 @@ class IterableLoader:
                 )
         return run
 
+    def _is_ours(self) -> bool:
+        """False if another loader has begun anew with the same DataLoader since, whose workers are
+        persistent: it then has one iterator, which whoever asks last begins anew."""
+        source = self._source
+        shared = isinstance(source, torch.utils.data.DataLoader) and source.persistent_workers
+        return not shared or _BEGUN_BY.get(source) is self._mark
+
     def _epoch(self, epoch: int) -> Iterable[Any]:
         source = self._source
         if isinstance(source, torch.utils.data.DataLoader):
-            state = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)[0])
-            generator = torch.Generator().manual_seed(state >> 1)
-            source.generator = generator
+            _BEGUN_BY[source] = self._mark
+            # The order has a generator of its own: whether one is drawn from for the workers first
+            # depends on whether they are there already.
+            states = np.random.SeedSequence([self._seed, epoch]).generate_state(2, np.uint64)
+            generator, source.generator = (
+                torch.Generator().manual_seed(int(state) >> 1) for state in states
+            )
             batch_sampler: Any = source.batch_sampler
             samplers: list[Any] = [
                 source.sampler,

@@ -98,6 +98,13 @@ def read_user_profile(
             values = grown
         for row, name in zip(values, JOINED, strict=True):
             row[numbers] = read[name].to_numpy()
+    if policy.count:
+        logger.warning(
+            "%s: %d malformed lines were skipped (--on_bad_row=skip); their users have neither "
+            "gender nor age",
+            path,
+            policy.count,
+        )
     if not users:
         raise DataError(f"{path}: no users; see --user_profile")
     logger.info("%s: users up to number %d", path, users - 1)

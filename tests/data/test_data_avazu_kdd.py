@@ -266,12 +266,15 @@ def test_users_with_large_numbers(tmp_path: Path) -> None:
         ("5\t\t2", "is not a user below"),
     ],
 )
-def test_bad_users(tmp_path: Path, line: str, message: str) -> None:
+def test_bad_users(
+    tmp_path: Path, line: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     users = ["1\t1\t1", line, "4\t2\t2"]
     with pytest.raises(DataError, match=rf"userid_profile\.txt:2: .*{message}"):
         kdd(tmp_path, [kdd_line()], users)
     store = kdd(tmp_path, [kdd_line(0, 5), kdd_line(0, 4)], users, on_bad_row="skip", ids="modulo")
     assert store.ids[:, 8:].tolist() == [[1, 1], [3, 3]]
+    assert "userid_profile.txt: 1 malformed lines were skipped" in caplog.text
 
 
 def test_bad_rows_of_kdd(tmp_path: Path) -> None:

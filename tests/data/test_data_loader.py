@@ -324,6 +324,28 @@ def test_interleaved_runs_do_not_disturb_each_other() -> None:
     assert found == ([i % 5 for i in range(10)], [i % 5 for i in range(2, 12)])
 
 
+def test_a_run_that_another_one_has_continued_goes_on_where_it_was() -> None:
+    one = IterableLoader([(torch.tensor([i]), torch.tensor([i])) for i in range(5)])
+    first = one.batches(0, 5)
+    found = [int(next(first).labels) for _ in range(2)]
+    assert values(one.batches(2, 3)) == [[2]]
+    assert found + [int(batch.labels) for batch in first] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_two_loaders_of_one_data_loader_do_not_disturb_each_other(persistent: bool) -> None:
+    """Its iterator is one and the same where workers are persistent."""
+    x = torch.arange(12)
+    source = DataLoader(
+        TensorDataset(x, x), 2, shuffle=True, num_workers=1, persistent_workers=persistent
+    )
+    whole = values(IterableLoader(source, seed=1).batches(0, 6))
+    weights, theta = IterableLoader(source, seed=1), IterableLoader(source, seed=2)
+    found = values(weights.batches(0, 3))
+    values(theta.batches(0, 2))
+    assert found + values(weights.batches(3, 6)) == whole
+
+
 def test_an_abandoned_run_is_taken_up_where_it_was() -> None:
     drawn = []
 

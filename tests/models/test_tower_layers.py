@@ -20,6 +20,7 @@ from dnas.models.towers import (
     dense_tower,
     item_matrix,
     join,
+    serving,
     split,
     top_k,
 )
@@ -236,3 +237,17 @@ def test_serving_ranks_as_the_whole_model_does():
     ids, _ = top_k(net.user(users, history), item_matrix(net.item, items, bags), ITEMS)
     scores = torch.stack([vectors[:, 0] @ corpus.T, vectors[:, 1] @ corpus.T]).amax(0)
     assert torch.equal(ids, scores.argsort(dim=1, descending=True) + 1)
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_top_k_goes_through_users_in_parts(vectors, monkeypatch):
+    torch.manual_seed(0)
+    users, items = torch.randn(7, vectors, 4).squeeze(1), torch.randn(20, 4)
+    excluded = torch.randint(0, 21, (7, 3))
+    whole = top_k(users, items, 5, excluded), top_k(users, items, 5)
+    monkeypatch.setattr(serving, "_MOST_SCORES", 2 * 21 * vectors)
+    for (ids, scores), hidden in zip(whole, (excluded, None), strict=True):
+        found = top_k(users, items, 5, hidden)
+        assert torch.equal(found[0], ids)
+        torch.testing.assert_close(found[1], scores)
+    assert top_k(users[:0], items, 5)[0].shape == (0, 5)

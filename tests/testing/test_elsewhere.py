@@ -46,6 +46,34 @@ def test_what_has_no_name_is_not_checked():
     check_other_process(lambda: InTheOrderOfASet(), make_batch)
 
 
+class Makers:
+    """Methods of an object, as those of a test class are."""
+
+    def make(self):
+        return InTheOrderOfASet()
+
+    def batch(self, rows):
+        return make_batch(rows)
+
+
+class WithState(Makers):
+    def __init__(self, number=1):
+        self.number = number
+
+
+class Needs(Makers):
+    def __init__(self, number):
+        pass
+
+
+def test_methods_are_checked_where_another_process_can_make_their_object():
+    makers = Makers()
+    with pytest.raises(AssertionError, match="do not walk through a set"):
+        check_other_process(makers.make, makers.batch)
+    for makers in (WithState(2), Needs(1)):
+        check_other_process(makers.make, makers.batch)
+
+
 @pytest.mark.parametrize("guard", ["if __name__ == '__main__': ", ""], ids=["guarded", "unguarded"])
 def test_a_script_may_check_what_it_defines(tmp_path, guard):
     (tmp_path / "script.py").write_text(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from dnas.errors import ConfigError
 from dnas.models.towers.two_tower import ItemTower
 
 _ROWS = 1 << 16
+#: Scores held at a time.
+_MOST_SCORES = 1 << 26
 
 
 @torch.no_grad()
@@ -50,6 +54,16 @@ def top_k(
     """
     if not 1 <= k <= len(items):
         raise ConfigError(f"top_k: k={k}, but there are {len(items)} items")
+    # So many users at a time that their scores fit: a corpus may have millions of items.
+    per_user = (len(items) + 1) * (users.shape[1] if users.dim() == 3 else 1)
+    rows = max(_MOST_SCORES // per_user, 1)
+    hidden = repeat(None) if excluded is None else iter(excluded.split(rows))
+    found = [_top_k(some, items, k, next(hidden)) for some in users.split(rows)]
+    ids, scores = zip(*found, strict=True)
+    return torch.cat(ids), torch.cat(scores)
+
+
+def _top_k(users: Tensor, items: Tensor, k: int, excluded: Tensor | None) -> tuple[Tensor, Tensor]:
     padding = users.new_full((len(users), 1), -torch.inf)
     products = users @ items.T
     scores = products if products.dim() == 2 else products.amax(1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import math
 import os
@@ -94,6 +95,8 @@ def _hash(tensor: Tensor) -> str:
 def _address(maker: Callable[..., Any]) -> dict[str, str] | None:
     """Where another process finds ``maker``; None: it cannot."""
     owner = getattr(maker, "__self__", None)
+    if owner is not None and not _made_alike(owner):
+        return None
     named: Any = maker if owner is None else type(owner)
     module = sys.modules.get(getattr(named, "__module__", ""))
     file = getattr(module, "__file__", None)
@@ -102,6 +105,17 @@ def _address(maker: Callable[..., Any]) -> dict[str, str] | None:
         return None
     address = {"module": module.__name__, "file": str(Path(file).resolve()), "name": name}
     return address if owner is None else {**address, "method": maker.__name__}
+
+
+def _made_alike(owner: Any) -> bool:
+    """Whether another process makes an equal object by calling its class: it holds nothing."""
+    if isinstance(owner, type):
+        return False  # a class method: its class is what holds
+    try:
+        inspect.signature(type(owner)).bind()
+        return not vars(owner)
+    except (TypeError, ValueError):
+        return False
 
 
 def _found(address: dict[str, str]) -> Any:
