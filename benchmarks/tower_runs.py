@@ -22,8 +22,7 @@ from dnas.files import read_json
 from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Second and third stage of every search.
-SAMPLED_CONFIG = "autotower_ml100k_sampled_search"
+#: Of trainings that are tested.
 FINAL_CONFIG = "autotower_ml100k_final_search"
 
 
@@ -71,15 +70,13 @@ class Runs:
         first = with_flags(_config(search.config), {**search.data, **flags})
         if search.supernet is not None:  # nothing is trained
             first = first.replace("--save_supernet_weights\n", "")
-        sampled = with_flags(_config(SAMPLED_CONFIG), search.data)
+        sampled = with_flags(_config(search.sampled), search.data)
         seeds = _listed(FINAL_SEEDS[: search.seeds])
         final = with_flags(_config(FINAL_CONFIG), {**search.data, "seed": seeds})
-        if not search.short:
+        if not search.second_round:
             return self._pipeline(short, first, sampled, final)
-        second_round = sampled.replace("SAMPLED_ARCH_PARAM", "BEST_ARCH_PARAM")
-        second_round += f"NUM_BEST_ARCHS:{search.kept}\n"
-        first_round = with_flags(sampled, {"n_epochs": str(search.short)})
-        if code := self._pipeline(short, first, first_round, second_round):
+        second_round = with_flags(_config(search.second_round), search.data)
+        if code := self._pipeline(short, first, sampled, second_round):
             return code
         best = min(_succeeded(self.folder(short).jobs(FINAL)), key=_validation_loss)
         architecture = read_json(best.config)["sampled_arch"]
@@ -135,7 +132,7 @@ class Runs:
 
     def finals(self, short: str) -> list[JobFolder]:
         """The final trainings of a search that succeeded."""
-        if SEARCHES[short].short:
+        if SEARCHES[short].second_round:
             return _succeeded(self.folder(f"{short}_tested").jobs(SAMPLED))
         return _succeeded(self.folder(short).jobs(FINAL))
 
@@ -176,7 +173,8 @@ class Runs:
     def _pipeline(self, short: str, *configs: str) -> int:
         """Run or go on with a pipeline of three stages; the exit code."""
         paths = []
-        names = (SEARCHES[short].config, SAMPLED_CONFIG, FINAL_CONFIG)
+        search = SEARCHES[short]
+        names = (search.config, search.sampled, search.second_round or FINAL_CONFIG)
         for stage, text in zip(names, configs, strict=True):
             paths.append(self.narrowed / f"{short}_{stage}")
             paths[-1].write_text(text, encoding="utf-8")

@@ -55,8 +55,8 @@ class Search:
         config: Of its first stage.
         data: Flags of the data, of all stages.
         seeds: How many final trainings, of ``FINAL_SEEDS``.
-        short: Epochs of the first trainings, where there are two rounds of them; 0: one round.
-        kept: How many of the first round are in the second.
+        sampled: Of its second stage.
+        second_round: Config of a second round of trainings, of the best of the first; empty: none.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Search:
     config: str = "autotower_ml100k_search"
     data: Mapping[str, str] = field(default_factory=dict)
     seeds: int = len(FINAL_SEEDS)
-    short: int = 0
-    kept: int = 4
+    sampled: str = "autotower_ml100k_sampled_search"
+    second_round: str = ""
 
 
 def _genetic(
@@ -98,10 +98,10 @@ SEARCHES: dict[str, Search] = {
     ),
     "halved": Search(
         "AutoTower-M, anchored and with layer norms, successive halving",
-        {"search_algorithm": "random_search", "top_k": "24"},
         supernet="anchored",
-        config="autotower_ml100k_anchored_search",
-        short=8,
+        config="autotower_ml100k_halving_search",
+        sampled="autotower_ml100k_halving_sampled_search",
+        second_round="autotower_ml100k_halving_second_round",
     ),
     "l": _genetic("AutoTower-L", limit(total="l")),
     "h": _genetic("AutoTower-H", limit(total="h")),

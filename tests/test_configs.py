@@ -197,6 +197,28 @@ def test_autotower_searches_have_valid_flags(name, capsys):
         }
 
 
+def test_halving_searches_the_same_space_and_trains_as_the_others_do(capsys):
+    """But for the candidates' search, how many are trained, and for how long at first."""
+    [anchored], [halving] = (
+        expand(load_config(CONFIGS / f"autotower_ml100k_{name}_search"))
+        for name in ("anchored", "halving")
+    )
+    both = [_printed(search.main, job.argv[2:], capsys) for job in (anchored, halving)]
+    assert {key for key, value in both[0].items() if both[1].get(key) != value} <= {
+        *("search_algorithm", "top_k"),
+        *("num_parents", "mutation_probability"),  # of a genetic search alone
+    }
+    assert (both[1]["search_algorithm"], both[1]["top_k"]) == ("random_search", 24)
+    plain, first, second = (
+        load_config(CONFIGS / f"autotower_ml100k_{name}")
+        for name in ("sampled_search", "halving_sampled_search", "halving_second_round")
+    )
+    words = [expand(config)[0].argv[3:] for config in (plain, first, second)]
+    assert words[0] == words[2]
+    assert set(words[0]) ^ set(words[1]) == {"--n_epochs=100", "--patience=5", "--n_epochs=8"}
+    assert (second.kind, second.num_best_archs) == ("final", 4)
+
+
 @pytest.mark.parametrize("name", ["tower_baselines_ml100k", "autotower_ml100k_random_grid"])
 def test_towers_to_compare_with_are_what_the_command_writes(name, capsys):
     config = CONFIGS / name
