@@ -42,7 +42,7 @@ from tower_users import mean_values, user_half_width
 
 from dnas.data.retrieval import TEST_PROTOCOLS
 from dnas.files import read_json, replacing, write_json
-from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder
+from dnas.runs import FINALS, SAMPLED, SUPERNET, JobFolder
 
 logger = logging.getLogger(__name__)
 
@@ -198,9 +198,12 @@ def times(runs: Runs) -> str:
         results = [read_json(job.result) for job in folder.jobs(SUPERNET) if job.result.exists()]
         cells.append(" + ".join(f"{result['seconds']:.0f} s" for result in results))
         cells.append(" + ".join(str(result.get("evaluations", "")) for result in results))
-        for kind in (SAMPLED, FINAL):
+        for kinds in ((SAMPLED,), FINALS):
             seconds = [
-                read_json(job.result)["seconds"] for job in folder.jobs(kind) if job.result.exists()
+                read_json(job.result)["seconds"]
+                for kind in kinds
+                for job in folder.jobs(kind)
+                if job.result.exists()
             ]
             cells.append(f"{len(seconds)} x {statistics.mean(seconds):.0f} s" if seconds else "")
         lines.append(_row(cells))

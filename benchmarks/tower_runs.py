@@ -19,7 +19,7 @@ from tower_searches import FINAL_SEEDS, SEARCHES, VARIANTS
 
 from dnas.errors import JobError
 from dnas.files import read_json
-from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import FINAL, FINALS, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Of trainings that are tested.
@@ -76,11 +76,7 @@ class Runs:
         if not search.second_round:
             return self._pipeline(short, first, sampled, final)
         second_round = with_flags(_config(search.second_round), search.data)
-        if code := self._pipeline(short, first, sampled, second_round):
-            return code
-        best = min(_succeeded(self.folder(short).jobs(FINAL)), key=_validation_loss)
-        architecture = read_json(best.config)["sampled_arch"]
-        return self._trained(with_flags(final, {"sampled_arch": architecture}), f"{short}_tested")
+        return self._pipeline(short, first, sampled, second_round, final)
 
     def transfer(self, source: str, target: str) -> int:
         """Train what was best on the half ``source`` on the half ``target``; the exit code.
@@ -132,9 +128,8 @@ class Runs:
 
     def finals(self, short: str) -> list[JobFolder]:
         """The final trainings of a search that succeeded."""
-        if SEARCHES[short].second_round:
-            return _succeeded(self.folder(f"{short}_tested").jobs(SAMPLED))
-        return _succeeded(self.folder(short).jobs(FINAL))
+        last = FINALS[1] if SEARCHES[short].second_round else FINAL
+        return _succeeded(self.folder(short).jobs(last))
 
     def of_transfer(self, source: str, target: str) -> list[JobFolder]:
         """The trainings on ``target`` of what was best on ``source``."""
@@ -171,10 +166,11 @@ class Runs:
         return config
 
     def _pipeline(self, short: str, *configs: str) -> int:
-        """Run or go on with a pipeline of three stages; the exit code."""
+        """Run or go on with a pipeline; the exit code."""
         paths = []
         search = SEARCHES[short]
-        names = (search.config, search.sampled, search.second_round or FINAL_CONFIG)
+        rounds = [search.second_round] if search.second_round else []
+        names = (search.config, search.sampled, *rounds, FINAL_CONFIG)
         for stage, text in zip(names, configs, strict=True):
             paths.append(self.narrowed / f"{short}_{stage}")
             paths[-1].write_text(text, encoding="utf-8")
@@ -214,10 +210,6 @@ def with_flags(config: str, flags: Mapping[str, str]) -> str:
 
 def _config(name: str) -> str:
     return (ROOT / "configs" / name).read_text(encoding="utf-8")
-
-
-def _validation_loss(job: JobFolder) -> float:
-    return float(read_json(job.result)["validation"]["loss_corrected"])
 
 
 def _listed(seeds: Iterable[int]) -> str:

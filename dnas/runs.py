@@ -10,6 +10,7 @@
                        model.safetensors result.json
       choice.json      which of them was chosen
       final/<job>/     the chosen one, trained as the final model; files as in sampled
+      choice.final_2.json  final_2/<job>/   and so on: the best of the stage before, trained again
       results.csv pareto.csv statistics.csv complexity.csv cdf.csv failures.csv summary.txt
       latency.csv      where latency was measured
       figures/
@@ -31,9 +32,16 @@ from pathlib import Path
 SUPERNET = "supernet"
 SAMPLED = "sampled"
 FINAL = "final"
+#: Stages that train the best of the stage before: the third of an experiment, and what follows it.
+FINALS = (FINAL, *(f"{FINAL}_{number}" for number in range(2, 10)))
 #: Those of a study of rank correlation only: random subnets, and their scores in a supernet.
 DRAWN = "drawn"
 SCORED = "scored"
+
+
+def stage_before(kind: str) -> str:
+    """The stage of whose architectures ``kind``, one of ``FINALS``, trains the best."""
+    return (SAMPLED, *FINALS)[FINALS.index(kind)]
 
 
 @dataclass(frozen=True)
@@ -152,10 +160,10 @@ class RunFolder:
         """Where the run stands; always whole."""
         return self.path / "status.json"
 
-    @property
-    def choice(self) -> Path:
-        """Which sampled architectures were chosen for the final stage, and by what."""
-        return self.path / "choice.json"
+    def choice(self, kind: str = FINAL) -> Path:
+        """Which architectures of the stage before were chosen for ``kind``, one of ``FINALS``, and
+        by what."""
+        return self.path / ("choice.json" if kind == FINAL else f"choice.{kind}.json")
 
     @property
     def lock(self) -> Path:

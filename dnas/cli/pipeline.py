@@ -1,4 +1,4 @@
-"""``run_dnas_pipeline.py``: supernets, what they sampled, the best of it, and the report."""
+"""``run_dnas_pipeline.py``: supernets, what they sampled, the best of that, and the report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "run_dnas_pipeline
     parser = argparse.ArgumentParser(
         prog=program,
         description="Train supernets, train what they sampled, train the best of it as the final "
-        "model if there is a third config, and report. Without configs it runs the quick start. "
+        "model if there is a third config, and report. Further configs each train the best of the "
+        "stage before, as in successive halving. Without configs it runs the quick start. "
         "Started again with the same experiment id, it goes on where it was.",
         allow_abbrev=False,
     )
@@ -39,11 +40,12 @@ def main(argv: Sequence[str] | None = None, *, program: str = "run_dnas_pipeline
         "sampled_config", metavar="SAMPLED_CONFIG", nargs="?", help="sampled architectures' config"
     )
     parser.add_argument(
-        "final_config",
+        "final_configs",
         metavar="FINAL_CONFIG",
-        nargs="?",
+        nargs="*",
         help="final models' config: when all sampled jobs are over, the best architecture by "
-        "validation is trained by these jobs",
+        "validation is trained by these jobs; with more than one, each takes the best of the jobs "
+        "of the one before",
     )
     parser.add_argument(
         "--experiment_id",
@@ -66,7 +68,7 @@ def _pipeline(options: argparse.Namespace) -> int:
     )
     run = RunFolder(Path(options.runs_dir) / experiment_id)
     executor = executor_of(options, run, policy)
-    configs = load_stages(dnas_config, sampled_config, options.final_config, executor)
+    configs = load_stages(dnas_config, sampled_config, options.final_configs, executor)
     if options.dry_run:
         specs = {kind: expand(config, kind) for kind, config in configs.items()}
         slots = slot_pool(configs, executor, max_submitted_of(options))
@@ -76,7 +78,7 @@ def _pipeline(options: argparse.Namespace) -> int:
         sys.stdout.write(
             f"The quick start has been run: its results are in {run.path}.\n"
             f"To run it again, give another name: --experiment_id {experiment_id}2\n"
-            "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG [FINAL_CONFIG]\n"
+            "To run your own: run_dnas_pipeline.py DNAS_CONFIG SAMPLED_CONFIG [FINAL_CONFIG ...]\n"
         )
         return 0
     with live_view(run, wanted=wants_view(options)) as show:
@@ -85,7 +87,7 @@ def _pipeline(options: argparse.Namespace) -> int:
             sampled_config,
             experiment_id,
             options.runs_dir,
-            final_config=options.final_config,
+            final_configs=options.final_configs,
             executor=executor,
             policy=policy,
             max_submitted=max_submitted_of(options),

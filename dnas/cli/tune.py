@@ -21,7 +21,7 @@ from dnas.jobs.outcome import Outcome
 from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
 from dnas.jobs.table import job_table
 from dnas.jobs.tokens import BEST_ARCH_PARAM, SAMPLED_ARCH_PARAM
-from dnas.runs import FINAL, SAMPLED, SUPERNET, RunFolder
+from dnas.runs import FINALS, SAMPLED, SUPERNET, RunFolder, stage_before
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "tuning.py") -> int:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "tuning.py") -> in
     parser.add_argument("--runs_dir", default="runs", help="folder of run folders (%(default)s)")
     parser.add_argument(
         "--kind",
-        choices=(SUPERNET, SAMPLED, FINAL),
+        choices=(SUPERNET, SAMPLED, *FINALS),
         help=f"what the jobs train; default: final if the config has {BEST_ARCH_PARAM}, sampled "
         f"if it has {SAMPLED_ARCH_PARAM} or the script is train_sampled.py, else supernet",
     )
@@ -69,8 +69,8 @@ def _tune(options: argparse.Namespace) -> int:
         ) as manager,
     ):
         record_experiment(run, experiment_id, configs)
-        if config.wants_architecture and kind == FINAL:
-            specs = _for_best_architectures(run, config, manager)
+        if config.wants_architecture and kind in FINALS:
+            specs = _for_best_architectures(run, config, kind, manager)
         elif config.wants_architecture:
             specs = _for_sampled_architectures(run, specs, manager.earlier_jobs)
         manager.add(specs)
@@ -95,23 +95,24 @@ def _for_sampled_architectures(
 
 
 def _for_best_architectures(
-    run: RunFolder, config: TuningConfig, manager: Manager
+    run: RunFolder, config: TuningConfig, kind: str, manager: Manager
 ) -> list[JobSpec]:
     """The jobs of a final stage's config, for the best architectures that this run has trained."""
-    jobs = [job for job in manager.earlier_jobs if job.kind != FINAL]
+    own_and_later = FINALS[FINALS.index(kind) :]
+    jobs = [job for job in manager.earlier_jobs if job.kind not in own_and_later]
     going_on = [f"{job.kind}/{job.id}" for job in jobs if not job.state.ended]
-    if going_on or not any(job.kind == SAMPLED for job in jobs):
+    if going_on or not any(job.kind == stage_before(kind) for job in jobs):
         what = (
             f"{len(going_on)} jobs are not over yet ({', '.join(going_on[:3])}, ...)"
             if going_on
-            else f"there is no job in {run.path / SAMPLED}"
+            else f"there is no job in {run.path / stage_before(kind)}"
         )
         raise JobError(
             f"{run.path}: {BEST_ARCH_PARAM} stands for the best of the architectures that this "
             f"experiment has trained, but {what}; run the earlier stages' configs with this "
             "experiment id first, or all of them with run_dnas_pipeline.py"
         )
-    return FinalJobs(run, config).after(jobs, manager.note)
+    return FinalJobs(run, config, kind).after(jobs, manager.note)
 
 
 def conclude(outcome: Outcome) -> int:

@@ -1,15 +1,16 @@
-"""Model selection: which of the sampled architectures are trained as final models, and by what.
+"""Model selection: which architectures of a stage are trained again by the next one, and by what.
 
 NASRec (arXiv:2207.07187, 5.1, "Model Selection") retrains what the search found, takes the one with
 the best *validation* performance, and lets only that one see the test rows. An architecture stands
 by its best job: its learning rates and seeds were alternatives of one list, and the list's best is
-what the sampled stage says of it. Equal values are told apart by the job's id, so that a choice is
+what the stage says of it. Equal values are told apart by the job's id, so that a choice is
 the same whenever it is made of the same results. What was trained for comparison alone (drawn at
 random, given by people, an extreme of the space) takes no part: the final model is to be what the
 search found. Where there is nothing else (a random search is an experiment too), it does.
 
-The choice is a file, ``choice.json``, written before any job follows from it. Once made it stays:
-test rows that have been looked at by one final model must not decide about the next.
+The choice is a file (:meth:`dnas.runs.RunFolder.choice`), written before any job follows from it.
+Once made it stays: test rows that have been looked at by one final model must not decide about the
+next.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class Choice:
     controls: int = 0
     """Architectures that have a value and were trained for comparison alone."""
     without_value: tuple[str, ...] = ()
-    """``kind/id`` of each sampled job that could not take part: it failed, was cancelled, or its
-    result has no such metric."""
+    """``kind/id`` of each job that could not take part: it failed, was cancelled, or its result has
+    no such metric."""
 
     def to_json(self) -> dict[str, Any]:
         """Content of ``choice.json``."""
@@ -121,16 +122,18 @@ class Choice:
         if self.controls:
             text += f"; {self.controls} architectures were trained for comparison alone"
         if self.without_value:
-            text += f"; {len(self.without_value)} sampled jobs have no value and took no part"
+            number = len(self.without_value)
+            who = "1 job has" if number == 1 else f"{number} jobs have"
+            text += f"; {who} no value and took no part"
         return text
 
 
 def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
-    """Choose among sampled jobs that are all over.
+    """Choose among jobs of one stage that are all over.
 
     Args:
         run: Their run folder.
-        jobs: The sampled jobs.
+        jobs: The jobs, each of which trained an architecture.
         number: How many architectures to choose.
 
     Raises:
@@ -160,8 +163,8 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
         values.append((measure.signed(value), candidate))
     if not values:
         raise JobError(
-            f"there is no architecture for the final stage: none of the {len(ordered)} sampled "
-            "jobs succeeded with a validation metric in its result. Mend the cause, then "
+            f"there is no architecture to choose: none of the {len(ordered)} jobs that trained one "
+            "succeeded with a validation metric in its result. Mend the cause, then "
             f"dnas retry {run.path} --failed, and start the same command again"
         )
     if len(measures) > 1:
@@ -169,7 +172,7 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
             f"{job} by {measure.metric}, {measure.direction}" for measure, job in measures.items()
         )
         raise JobError(
-            f"there is no best architecture: the sampled jobs are judged by different metrics "
+            f"there is no best architecture: the jobs are judged by different metrics "
             f"({shown}); search and train one task in an experiment that has a final stage"
         )
     (quality,) = measures
@@ -188,24 +191,25 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
     )
 
 
-def read_choice(run: RunFolder) -> Choice | None:
-    """The choice that was made in this run, None if there is none yet.
+def read_choice(run: RunFolder, kind: str) -> Choice | None:
+    """The choice that was made for the stage ``kind``, None if there is none yet.
 
     Raises:
         JobError: The file is damaged.
     """
+    file = run.choice(kind)
     try:
-        return Choice.from_json(read_json(run.choice)) if run.choice.exists() else None
+        return Choice.from_json(read_json(file)) if file.exists() else None
     except (DnasError, KeyError, TypeError, ValueError) as error:
         raise JobError(
-            f"{run.choice} is damaged ({error}), so that it is not known which architectures were "
+            f"{file} is damaged ({error}), so that it is not known which architectures were "
             "chosen; restore it, or remove it to have them chosen anew"
         ) from None
 
 
-def write_choice(run: RunFolder, choice: Choice) -> None:
-    """Write ``choice.json``; after a power cut it is whole or absent."""
-    write_json(run.choice, choice.to_json())
+def write_choice(run: RunFolder, kind: str, choice: Choice) -> None:
+    """Write the choice for the stage ``kind``; after a power cut it is whole or absent."""
+    write_json(run.choice(kind), choice.to_json())
 
 
 def path_in_run(run: RunFolder, file: Path) -> str:

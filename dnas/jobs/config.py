@@ -24,8 +24,8 @@ stands between characters that are no letter, digit or underscore (``--x=TOKEN``
 ``SAMPLED_ARCH_PARAM``
     Path of an architecture file; stands for every distinct one that the supernets sampled.
 ``BEST_ARCH_PARAM``
-    Path of the architecture file that the final stage trains: the best one of those that were
-    trained, or with ``NUM_BEST_ARCHS:n`` each of the n best.
+    Path of the architecture file that a final stage trains: the best one of those that the stage
+    before has trained, or with ``NUM_BEST_ARCHS:n`` each of the n best.
 ``SUPERNET_PARAM``, ``ARCHITECTURES_PARAM``
     In a study of rank correlation: the folder of a trained supernet's job, and that of the
     architecture files to score with it.
@@ -88,7 +88,7 @@ class TuningConfig:
     epoch_eval_freq: tuple[int, int] | None
     """``EPOCH_EVAL_FREQ`` as (max, freq); kept, not acted upon."""
     num_best_archs: int
-    """How many architectures the final stage trains."""
+    """How many architectures a final stage trains."""
     lines: tuple[tuple[int, str], ...]
     """(line number, text) of command and arguments, for comparing two versions of the file."""
 

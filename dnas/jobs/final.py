@@ -1,32 +1,40 @@
-"""The final stage: the best sampled architectures, trained again by jobs of a config of its own."""
+"""Final stages: the best architectures of the stage before, trained by jobs of a config of its own.
+
+One such stage makes the final models of what was sampled. With several, each trains fewer
+architectures for longer than the one before, and the last makes the final models: successive
+halving (K. Jamieson, A. Talwalkar, 2016, arXiv:1502.07943), with any numbers and any trainings.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from dnas.errors import JobError
 from dnas.jobs.choice import Choice, choose, read_choice, write_choice
 from dnas.jobs.config import TuningConfig, expand
 from dnas.jobs.job import Job, JobSpec
-from dnas.runs import FINAL, SAMPLED, RunFolder
+from dnas.runs import FINAL, RunFolder, stage_before
 
 logger = logging.getLogger(__name__)
 
 
 class FinalJobs:
-    """Turns the sampled jobs of a run, once all of them are over, into jobs of the final stage.
+    """Turns the jobs of a stage, once all of them are over, into jobs of the final stage after it.
 
     Args:
         run: The run folder.
         config: The final stage's config, ``BEST_ARCH_PARAM`` not yet filled in.
+        kind: Which of ``dnas.runs.FINALS`` it is.
     """
 
-    def __init__(self, run: RunFolder, config: TuningConfig) -> None:
+    def __init__(self, run: RunFolder, config: TuningConfig, kind: str = FINAL) -> None:
         self._run = run
         self._config = config
-        self._templates = expand(config, FINAL)
+        self._kind = kind
+        self._templates = expand(config, kind)
+        self._compared = False
 
     def of_earlier_choice(self) -> list[JobSpec]:
         """The jobs that follow from the choice of an earlier session; none if there is none.
@@ -44,21 +52,21 @@ class FinalJobs:
         same one when it is started again.
 
         Args:
-            jobs: All jobs that are over; the sampled ones count.
+            jobs: All jobs that are over; those of the stage before count.
             note: Gets what happened, in a word and in a sentence, for the run's record.
 
         Raises:
             JobError: No choice can be made, or that of an earlier session is of no use.
             OSError: It cannot be written.
         """
-        sampled = [job for job in jobs if job.kind == SAMPLED]
+        before = [job for job in jobs if job.kind == stage_before(self._kind)]
         number = self._config.num_best_archs
         choice = self._earlier()
         if choice is not None:
-            self._compare(choice, sampled, note)
+            self._compare(choice, before, note)
             return self._specs(choice)
-        choice = choose(self._run, sampled, number)
-        write_choice(self._run, choice)
+        choice = choose(self._run, before, number)
+        write_choice(self._run, self._kind, choice)
         note("chosen", str(choice))
         if len(choice.chosen) < number:
             logger.warning(
@@ -69,22 +77,23 @@ class FinalJobs:
         return self._specs(choice)
 
     def _earlier(self) -> Choice | None:
-        choice = read_choice(self._run)
+        choice = read_choice(self._run, self._kind)
         if choice is not None and choice.number != self._config.num_best_archs:
             line = self._config.key_lines.get("NUM_BEST_ARCHS", self._config.lines[-1][0])
             raise JobError(
                 f"{self._config.path}:{line}: NUM_BEST_ARCHS is {self._config.num_best_archs}, but "
-                f"{self._run.choice} was made for {choice.number}; put the number back, or choose "
-                "another experiment id"
+                f"{self._run.choice(self._kind)} was made for {choice.number}; put the number "
+                "back, or choose another experiment id"
             )
         return choice
 
-    def _compare(
-        self, choice: Choice, sampled: list[Job], note: Callable[[str, str], None]
-    ) -> None:
-        """Say so if the sampled jobs, some of which ran again since, would give another choice."""
+    def _compare(self, choice: Choice, before: list[Job], note: Callable[[str, str], None]) -> None:
+        """Say once if the jobs before, some of which ran again since, would give another choice."""
+        if self._compared:
+            return
+        self._compared = True
         try:
-            today = choose(self._run, sampled, choice.number)
+            today = choose(self._run, before, choice.number)
         except JobError:
             return  # nothing to compare with
         chosen, best = ([c.canonical_id for c in found.chosen] for found in (choice, today))
@@ -103,3 +112,26 @@ class FinalJobs:
             for candidate in choice.chosen
             for template in self._templates
         ]
+
+
+def next_final_jobs(
+    stages: Sequence[FinalJobs], jobs: Collection[Job], note: Callable[[str, str], None]
+) -> list[JobSpec]:
+    """The jobs of the first stage that has any to add, when all others are over.
+
+    A stage whose jobs are all over is passed by, so that the one after it chooses among them.
+
+    Args:
+        stages: The final stages of a run, in order.
+        jobs: All jobs that are over.
+        note: As for :meth:`FinalJobs.after`.
+
+    Raises:
+        JobError, OSError: As for :meth:`FinalJobs.after`.
+    """
+    known = {job.spec.identity for job in jobs}
+    for stage in stages:
+        specs = stage.after(jobs, note)
+        if any(spec.identity not in known for spec in specs):
+            return specs
+    return []

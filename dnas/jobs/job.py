@@ -11,10 +11,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from dnas.runs import DRAWN, FINAL, SAMPLED, SCORED, SUPERNET, JobFolder
+from dnas.runs import DRAWN, FINALS, SAMPLED, SCORED, SUPERNET, JobFolder
 
 #: The kinds of job in the order in which they are served.
-KINDS = (DRAWN, SUPERNET, SAMPLED, FINAL, SCORED)
+KINDS = (DRAWN, SUPERNET, SAMPLED, *FINALS, SCORED)
 
 #: Longest readable part of a job's name; index and hash come on top.
 _LONGEST_LABEL = 80

@@ -1,16 +1,16 @@
-"""The stages: supernets are trained, then what they sampled from scratch, then the best of it.
+"""The stages: supernets are trained, then what they sampled from scratch, then the best of that.
 
 There is one queue. As soon as a supernet job has succeeded, its architectures become jobs of the
 second stage, while other supernets still run. An architecture that another supernet (or the same
-one) has sampled before is not trained twice: equal means an equal ``canonical_id``. The third
-stage, if there is one, begins when every job of the first two is over (:mod:`dnas.jobs.final`).
+one) has sampled before is not trained twice: equal means an equal ``canonical_id``. Each stage that
+follows begins when every job before it is over (:mod:`dnas.jobs.final`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,13 +23,19 @@ from dnas.jobs.command import check_programs, with_torchrun
 from dnas.jobs.config import TuningConfig, expand, load_config
 from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_duplicates, record_experiment
-from dnas.jobs.final import FinalJobs
+from dnas.jobs.final import FinalJobs, next_final_jobs
 from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager, Policy
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
-from dnas.jobs.tokens import ARCHITECTURE_TOKENS, INPUT_TOKENS, has_token
-from dnas.runs import FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
+from dnas.jobs.tokens import (
+    ARCHITECTURE_TOKENS,
+    BEST_ARCH_PARAM,
+    INPUT_TOKENS,
+    SAMPLED_ARCH_PARAM,
+    has_token,
+)
+from dnas.runs import FINALS, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ def run_pipeline(
     experiment_id: str,
     runs_dir: str | Path = "runs",
     *,
-    final_config: str | Path | None = None,
+    final_configs: Sequence[str | Path] = (),
     executor: Executor | None = None,
     policy: Policy | None = None,
     max_submitted: int = MAX_SUBMITTED,
@@ -56,8 +62,8 @@ def run_pipeline(
         sampled_config: Tuning config of the sampled architectures; names ``SAMPLED_ARCH_PARAM``.
         experiment_id: Name of the run folder in ``runs_dir``.
         runs_dir: Folder of run folders.
-        final_config: Tuning config of the final models; names ``BEST_ARCH_PARAM``. None: no such
-            stage.
+        final_configs: Tuning configs that train the best of the stage before, each; they name
+            ``BEST_ARCH_PARAM``. The last makes the final models.
         executor: What runs the jobs; default processes of this machine.
         policy: Retries, limits and times.
         max_submitted: Jobs that a cluster's engine is given at a time.
@@ -67,16 +73,16 @@ def run_pipeline(
         ConfigError: A config is wrong; no job was started.
         JobError: The run folder belongs to other configs or to a live manager.
     """
-    configs = load_stages(dnas_config, sampled_config, final_config, executor)
+    configs = load_stages(dnas_config, sampled_config, final_configs, executor)
     run = RunFolder(Path(runs_dir) / check_experiment_id(experiment_id))
     sampled = SampledJobs(run, expand(configs[SAMPLED], SAMPLED))
-    final = FinalJobs(run, configs[FINAL]) if FINAL in configs else None
+    finals = [FinalJobs(run, configs[kind], kind) for kind in FINALS if kind in configs]
     manager = Manager(
         run,
         slot_pool(configs, executor, max_submitted),
         executor=executor,
         on_finished=sampled.after,
-        on_all_ended=None if final is None else lambda: final.after(manager.jobs, manager.note),
+        on_all_ended=lambda: next_final_jobs(finals, manager.jobs, manager.note),
         experiment_id=experiment_id,
         policy=policy,
         show=show,
@@ -85,26 +91,31 @@ def run_pipeline(
         record_experiment(run, experiment_id, configs)
         sampled.remember(manager.earlier_jobs)
         manager.add(expand(configs[SUPERNET], SUPERNET))
-        if final is not None:
+        for stage in finals:
             # What an earlier session began may still run, on devices that are not free then.
-            manager.add(final.of_earlier_choice())
+            manager.add(stage.of_earlier_choice())
         return manager.run()
 
 
 def load_stages(
     dnas_config: str | Path,
     sampled_config: str | Path,
-    final_config: str | Path | None = None,
+    final_configs: Sequence[str | Path] = (),
     executor: Executor | None = None,
 ) -> dict[str, TuningConfig]:
     """Read and check the config of each stage, for use with ``executor``; nothing is written.
 
     Raises:
-        ConfigError: A mistake in one of them, a missing script, or two of them swapped.
+        ConfigError: A mistake in one of them, a missing script, two of them swapped, or more of
+            them than there can be.
     """
+    if len(final_configs) > len(FINALS):
+        raise ConfigError(
+            f"{len(final_configs)} configs follow that of the sampled architectures, first "
+            f"{final_configs[0]}; give {len(FINALS)} at most"
+        )
     configs = {SUPERNET: load_config(dnas_config), SAMPLED: load_config(sampled_config)}
-    if final_config is not None:
-        configs[FINAL] = load_config(final_config)
+    configs |= {kind: load_config(path) for kind, path in zip(FINALS, final_configs, strict=False)}
     for kind, config in configs.items():
         check_config(config, kind, needs_architecture=kind != SUPERNET, executor=executor)
     return configs
@@ -152,15 +163,15 @@ def check_config(
 def _check_stage(config: TuningConfig, kind: str) -> None:
     """Refuse what belongs into another stage's config."""
     meanings = {
-        SAMPLED: "stands for what supernets have sampled",
-        FINAL: "stands for the best of the architectures that sampled jobs have trained",
+        SAMPLED_ARCH_PARAM: "stands for what supernets have sampled",
+        BEST_ARCH_PARAM: "stands for the best of the architectures that earlier jobs have trained",
     }
-    for stage, token in ARCHITECTURE_TOKENS.items():
+    for token, meaning in meanings.items():
         line = config.line_of(token)
-        if stage != kind and line is not None:
+        if token != ARCHITECTURE_TOKENS.get(kind) and line is not None:
             own = f" (here {ARCHITECTURE_TOKENS[kind]} does)" if kind in ARCHITECTURE_TOKENS else ""
             raise ConfigError(
-                f"{config.path}:{line}: {token} {meanings[stage]} and cannot be in the config of "
+                f"{config.path}:{line}: {token} {meaning} and cannot be in the config of "
                 f"{kind} jobs{own}; are the two configs swapped?"
             )
     for token in INPUT_TOKENS:
@@ -169,10 +180,10 @@ def _check_stage(config: TuningConfig, kind: str) -> None:
                 f"{config.path}:{line}: {token} is only known in the third config of dnas rank, "
                 "which scores subnets"
             )
-    if kind != FINAL and "NUM_BEST_ARCHS" in config.key_lines:
+    if kind not in FINALS and "NUM_BEST_ARCHS" in config.key_lines:
         raise ConfigError(
             f"{config.path}:{config.key_lines['NUM_BEST_ARCHS']}: NUM_BEST_ARCHS would be ignored: "
-            f"it is for the config of the final stage, and these are {kind} jobs"
+            f"it is for the config of a final stage, and these are {kind} jobs"
         )
 
 

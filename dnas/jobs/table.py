@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dnas.jobs.config import TuningConfig
 from dnas.jobs.job import KINDS, JobSpec
 from dnas.jobs.slots import SlotPool, Slots
-from dnas.runs import FINAL
+from dnas.runs import FINALS, stage_before
 
 
 def job_table(
@@ -35,10 +35,10 @@ def job_table(
         each = ""
         if any(spec.canonical_id is None for spec in found) and config.wants_architecture:
             each = " for each distinct architecture that the supernets sample"
-            if kind == FINAL:
+            if kind in FINALS:
                 best = config.num_best_archs
                 each = f" for each of the {best} best" if best > 1 else " for the best"
-                each += " of the sampled architectures, when all of them are trained"
+                each += f" of the {stage_before(kind)} architectures, when all of them are trained"
         lines += [
             "",
             f"{kind}: {len(found)} {'job' if len(found) == 1 else 'jobs'}{each} ({config.path})",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from dnas.jobs.braces import GrammarError
-from dnas.runs import FINAL, SAMPLED
+from dnas.runs import FINALS, SAMPLED
 
 EXPERIMENT_ID = "EXPERIMENT_ID"
 GPU_ID_TOKENS = ("GPU_ID_PARAM", "HOST_GPU_ID")
@@ -15,7 +15,7 @@ SAVE_METRICS_PARAM = "SAVE_METRICS_PARAM"
 SAMPLED_ARCH_PARAM = "SAMPLED_ARCH_PARAM"
 BEST_ARCH_PARAM = "BEST_ARCH_PARAM"
 #: Kind of job -> the token that stands for its architecture.
-ARCHITECTURE_TOKENS = {SAMPLED: SAMPLED_ARCH_PARAM, FINAL: BEST_ARCH_PARAM}
+ARCHITECTURE_TOKENS = {SAMPLED: SAMPLED_ARCH_PARAM, **dict.fromkeys(FINALS, BEST_ARCH_PARAM)}
 SUPERNET_PARAM = "SUPERNET_PARAM"
 ARCHITECTURES_PARAM = "ARCHITECTURES_PARAM"
 #: What other jobs have made for one that scores subnets.
@@ -24,7 +24,8 @@ TOKENS = (
     EXPERIMENT_ID,
     *GPU_ID_TOKENS,
     SAVE_METRICS_PARAM,
-    *ARCHITECTURE_TOKENS.values(),
+    SAMPLED_ARCH_PARAM,
+    BEST_ARCH_PARAM,
     *INPUT_TOKENS,
 )
 

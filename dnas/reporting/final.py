@@ -24,22 +24,37 @@ _JOB_WIDTH = 48
 _NAMED = 3
 
 
-def final_lines(choice: Mapping[str, Any], final: pd.DataFrame) -> list[str]:
-    """The choice, and for each chosen architecture how its final model did.
+def final_lines(
+    choices: Mapping[str, Mapping[str, Any]], finals: Mapping[str, pd.DataFrame]
+) -> list[str]:
+    """What each final stage chose, and how the models did that the last of them made.
 
     Args:
-        choice: Content of ``choice.json``; empty if there is none.
-        final: Rows of the final stage, as from ``results_frame``.
+        choices: Kind of each final stage -> content of its choice's file; empty if there is none.
+        finals: Kind of each final stage, in order -> its rows, as from ``results_frame``.
 
     Returns:
-        No line if there is neither.
+        No line if there is nothing of either.
     """
+    begun = [kind for kind, rows in finals.items() if len(rows) or choices.get(kind)]
+    lines: list[str] = []
+    for kind in begun:
+        last = kind == begun[-1]
+        found = _stage_lines(choices.get(kind, {}), finals[kind], with_models=last)
+        if len(begun) > 1 and found:
+            found[0] = f"{kind}: {found[0]}"
+        lines += found
+    return lines
+
+
+def _stage_lines(choice: Mapping[str, Any], final: pd.DataFrame, *, with_models: bool) -> list[str]:
+    """A choice, and of final models how each did."""
     models = dict(iter(final.groupby(architecture_keys(final), sort=False))) if len(final) else {}
     chosen = [found for found in _listed(choice.get("chosen")) if isinstance(found, Mapping)]
     if not chosen:
         lines = ["final models (no usable choice.json says by what they were chosen)"]
         lines += [line for jobs in models.values() for line in _model(jobs)]
-        return lines if models else []
+        return lines if models and with_models else []
     metric = str(choice.get("metric"))
     among = plural(int(_number(choice.get("candidates"), 0.0)), "architecture")
     way = Quality(metric, bool(choice.get("maximize", False))).direction
@@ -53,14 +68,15 @@ def final_lines(choice: Mapping[str, Any], final: pd.DataFrame) -> list[str]:
         lines.append(f"  {job}  {metric} {fixed(_number(found.get('value')))}")
         jobs = models.get(found.get("canonical_id"))
         waiting = ["    its final model has not been trained yet"]
-        lines += waiting if jobs is None else _model(jobs)
+        if with_models:
+            lines += waiting if jobs is None else _model(jobs)
         if found.get("origin") == RANDOM:
             lines.append("  CAUTION: it was drawn at random; no searched architecture took part")
     missing = [str(name) for name in _listed(choice.get("without_value"))]
     if missing:
         shown = ", ".join(shorten(name, 30) for name in missing[:_NAMED])
         shown += ", ..." if len(missing) > _NAMED else ""
-        who = plural(len(missing), "sampled job")
+        who = plural(len(missing), "job")
         lines.append(f"  {who} without a result took no part: {shown}")
     return lines
 
@@ -101,7 +117,7 @@ def _model(jobs: pd.DataFrame) -> list[str]:
         if (means := _means(jobs, "test", variant))
     ]
     return [
-        f"    final/{shorten(str(jobs['job'].iloc[0]), _JOB_WIDTH)}{several}",
+        f"    {jobs['stage'].iloc[0]}/{shorten(str(jobs['job'].iloc[0]), _JOB_WIDTH)}{several}",
         f"    validation: {_means(jobs, 'validation')}",
         *(tests or ["    test: not read; see --check_test_set_performance"]),
     ]

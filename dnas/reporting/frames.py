@@ -13,7 +13,7 @@ import pandas as pd
 from dnas.quality import LOGLOSS, Quality, judged_by
 from dnas.reporting.judging import SELECTION, fixed_metrics
 from dnas.reporting.records import SUCCEEDED, JobRecord, RunRecords, read_run
-from dnas.runs import RunFolder
+from dnas.runs import FINAL, FINALS, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,12 @@ def results_frame(run: RunFolder) -> pd.DataFrame:
 
     Columns, in this order:
 
-    - ``job``, ``stage`` (``sampled`` or ``final``), ``architecture_id``, ``canonical_id``,
-      ``origin`` (``draw``, ``most_likely``, or an algorithm's name such as ``evolution``;
-      ``random`` and ``given`` ones are for comparison), ``search_space``, ``supernet_job``,
-      ``theta_step``, ``theta_epochs``, ``log_probability`` (nats, of the architecture under theta),
-      ``search_score`` (with shared weights, lower is better), ``search_iteration``;
+    - ``job``, ``stage`` (``sampled``, ``final``, ``final_2`` ...), ``architecture_id``,
+      ``canonical_id``, ``origin`` (``draw``, ``most_likely``, or an algorithm's name such as
+      ``evolution``; ``random`` and ``given`` ones are for comparison), ``search_space``,
+      ``supernet_job``, ``theta_step``, ``theta_epochs``, ``log_probability`` (nats, of the
+      architecture under theta), ``search_score`` (with shared weights, lower is better),
+      ``search_iteration``;
     - ``search.<flag>``: what the braces of the supernet job chose;
     - ``setting.<flag>``: what the braces of this job chose, and the resolved ones among
       :data:`IMPORTANT_SETTINGS`;
@@ -71,7 +72,7 @@ def results_of(records: RunRecords) -> pd.DataFrame:
     searches = {record.id: _brace_settings(record) for record in records.supernet}
     rows: list[dict[str, Any]] = []
     foreign = 0
-    for record in (*records.sampled, *records.final):
+    for record in records.trainings:
         if record.state != SUCCEEDED or record.result is None:
             continue
         row = _row(record, record.result, searches)
@@ -117,6 +118,12 @@ def failures_of(records: RunRecords) -> pd.DataFrame:
 def of_stage(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of jobs of ``kind``."""
     return frame[frame["stage"] == kind]
+
+
+def of_last_stage(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of final models: of the last final stage that has any; none if there is none."""
+    kinds = [kind for kind in FINALS if (frame["stage"] == kind).any()]
+    return of_stage(frame, kinds[-1] if kinds else FINAL)
 
 
 def cost_columns(frame: pd.DataFrame) -> list[str]:

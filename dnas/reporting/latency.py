@@ -68,7 +68,7 @@ def latency_frame(records: RunRecords) -> pd.DataFrame:
     one, hence with another prediction, is a row of its own.
     """
     rows = []
-    for record in (*records.sampled, *records.final):
+    for record in records.trainings:
         if record.state != SUCCEEDED or record.result is None:
             continue
         found = mapping(record.result.get("latency"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from dnas.errors import DnasError, JobError
 from dnas.files import read_json
-from dnas.runs import DRAWN, FINAL, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import DRAWN, FINAL, FINALS, SAMPLED, SCORED, SUPERNET, JobFolder, RunFolder
 
 SUCCEEDED = "succeeded"
 DIVERGED = "diverged"
@@ -41,8 +41,8 @@ class JobRecord:
     """One job as its folder tells it.
 
     Attributes:
-        kind: ``"supernet"``, ``"sampled"`` or ``"final"``; in a study also ``"drawn"`` and
-            ``"scored"``.
+        kind: ``"supernet"``, ``"sampled"`` or one of ``dnas.runs.FINALS``; in a study also
+            ``"drawn"`` and ``"scored"``.
         folder: Its file names.
         job: Content of ``job.json``; empty when absent or unreadable.
         status: Content of the manager's ``status.json``; empty when absent or unreadable.
@@ -93,11 +93,13 @@ class RunRecords:
     status: Mapping[str, Any]
     supernet: list[JobRecord] = field(default_factory=list)
     sampled: list[JobRecord] = field(default_factory=list)
-    final: list[JobRecord] = field(default_factory=list)
+    finals: Mapping[str, list[JobRecord]] = field(default_factory=dict)
+    """Kind -> jobs of each final stage that the run has or is to have, in order."""
     drawn: list[JobRecord] = field(default_factory=list)
     scored: list[JobRecord] = field(default_factory=list)
-    choice: Mapping[str, Any] = field(default_factory=dict)
-    """Content of ``choice.json``; empty when absent or unreadable."""
+    choices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Kind of each final stage -> which architectures were chosen for it; empty when that is absent
+    or unreadable."""
 
     @property
     def experiment_id(self) -> str:
@@ -110,7 +112,12 @@ class RunRecords:
     @property
     def jobs(self) -> list[JobRecord]:
         """All jobs, in the order of their stages."""
-        return [*self.drawn, *self.supernet, *self.sampled, *self.final, *self.scored]
+        return [*self.drawn, *self.supernet, *self.trainings, *self.scored]
+
+    @property
+    def trainings(self) -> list[JobRecord]:
+        """The jobs that train an architecture from scratch, in the order of their stages."""
+        return [*self.sampled, *(job for jobs in self.finals.values() for job in jobs)]
 
     @property
     def stages(self) -> list[tuple[str, list[JobRecord]]]:
@@ -118,9 +125,7 @@ class RunRecords:
         stages = [(SUPERNET, self.supernet), (SAMPLED, self.sampled)]
         if self.folder.study.exists():
             return [(DRAWN, self.drawn), *stages, (SCORED, self.scored)]
-        configs = self.experiment.get("configs")
-        wanted = isinstance(configs, Mapping) and FINAL in configs
-        return [*stages, (FINAL, self.final)] if self.final or wanted else stages
+        return [*stages, *self.finals.items()]
 
 
 def read_run(run: RunFolder) -> RunRecords:
@@ -137,16 +142,21 @@ def read_run(run: RunFolder) -> RunRecords:
             f"{run.path}: not a run folder (none of {', '.join(s.name for s in signs)} is in it); "
             "give the folder of one experiment, such as runs/<experiment>"
         )
+    experiment = _read_mapping(run.experiment, []) or {}
+    configs = experiment.get("configs")
+    wanted = configs if isinstance(configs, Mapping) else {}
+    finals = {kind: [read_job(kind, folder) for folder in run.jobs(kind)] for kind in FINALS}
+    finals = {kind: jobs for kind, jobs in finals.items() if jobs or kind in wanted}
     return RunRecords(
         folder=run,
-        experiment=_read_mapping(run.experiment, []) or {},
+        experiment=experiment,
         status=_read_mapping(run.status, []) or {},
         supernet=[read_job(SUPERNET, folder) for folder in run.jobs(SUPERNET)],
         sampled=[read_job(SAMPLED, folder) for folder in run.jobs(SAMPLED)],
-        final=[read_job(FINAL, folder) for folder in run.jobs(FINAL)],
+        finals=finals,
         drawn=[read_job(DRAWN, folder) for folder in run.jobs(DRAWN)],
         scored=[read_job(SCORED, folder) for folder in run.jobs(SCORED)],
-        choice=_read_mapping(run.choice, []) or {},
+        choices={kind: _read_mapping(run.choice(kind), []) or {} for kind in FINALS},
     )
 
 

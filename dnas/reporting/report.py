@@ -23,7 +23,7 @@ from dnas.reporting.records import JobRecord, RunRecords, read_run
 from dnas.reporting.statistics import statistics_frame
 from dnas.reporting.summary import Findings, summary_text
 from dnas.reporting.theta import read_theta
-from dnas.runs import FINAL, SAMPLED, RunFolder
+from dnas.runs import FINALS, SAMPLED, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def make_report(run: RunFolder) -> str:
     """Write tables, pictures and summary into the run folder.
 
-    ``results.csv`` (every training of the sampled and of the final stage), ``pareto.csv`` (the
+    ``results.csv`` (every training of the sampled and of the final stages), ``pareto.csv`` (the
     fronts of quality against each cost that varies, the main cost first; its column
     ``cost_metric`` says which), ``statistics.csv`` (Tables III-V), ``complexity.csv`` (NASRec's
     Table 5), ``cdf.csv`` (its Figure 5), ``failures.csv``, ``summary.txt``, and in ``figures/``
@@ -106,7 +106,7 @@ def make_report(run: RunFolder) -> str:
         Findings(
             records=records,
             results=results,
-            final=of_stage(judged, FINAL),
+            finals={kind: of_stage(judged, kind) for kind in FINALS},
             other_quality=len(every) - len(judged),
             complexity=complexity,
             latency=agreements,

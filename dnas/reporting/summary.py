@@ -50,7 +50,7 @@ class Findings:
         records: The run.
         results: As from ``results_frame``, the sampled stage, all judged by one metric.
         cost: The main cost column, or None.
-        final: As from ``results_frame``, the final stage.
+        finals: As from ``results_frame``, those of each final stage, in order.
         other_quality: Trainings left out of both, since they are judged by another metric.
         complexity: As from ``complexity_frame``.
         latency: As from ``latency_agreements``.
@@ -62,7 +62,7 @@ class Findings:
     records: RunRecords
     results: pd.DataFrame
     cost: str | None
-    final: pd.DataFrame = field(default_factory=pd.DataFrame)
+    finals: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     other_quality: int = 0
     complexity: pd.DataFrame = field(default_factory=pd.DataFrame)
     latency: Sequence[Agreement] = ()
@@ -75,7 +75,7 @@ def summary_text(findings: Findings) -> str:
     """The summary, ending in a newline."""
     kept = findings.results[~diverged_rows(findings.results)]
     head = _head(findings, len(kept))
-    body = final_lines(findings.records.choice, findings.final)
+    body = final_lines(findings.records.choices, findings.finals)
     if len(kept):
         body += _best(kept, findings.cost)
     body += target_lines(findings.records)

@@ -20,7 +20,7 @@ from dnas.cli.main import main as dnas_command
 from dnas.errors import ConfigError, JobError
 from dnas.files import write_json
 from dnas.jobs import Manager, Outcome, SlotPool, run_pipeline
-from dnas.jobs.choice import choose, read_choice
+from dnas.jobs.choice import Choice, choose, read_choice, write_choice
 from dnas.jobs.executors.debug import DebugExecutor
 from dnas.jobs.experiment import record_duplicates
 from dnas.jobs.job import Job, JobSpec, State
@@ -69,12 +69,18 @@ class Stages:
             with open(self.configs[2], "a", encoding="utf-8") as handle:
                 handle.write(f"NUM_BEST_ARCHS:{number}\n")
 
+    def follow(self, text: str, number: int = 1) -> None:
+        """Another final stage, after those that are there."""
+        self.configs.append(self._write(text, gpu_ids="cpu,cpu", name=f"stage_{len(self.configs)}"))
+        with open(self.configs[-1], "a", encoding="utf-8") as handle:
+            handle.write(f"NUM_BEST_ARCHS:{number}\n")
+
     @staticmethod
     def judge(values: dict[str, float | None]) -> None:
         write_json("values.json", values)
 
     def go(self, **more: Any) -> Outcome:
-        return run_pipeline(*self.configs[:2], "e1", final_config=self.configs[2], **more)
+        return run_pipeline(*self.configs[:2], "e1", final_configs=self.configs[2:], **more)
 
     def command(self, *flags: str) -> list[str]:
         return [*map(str, self.configs), "--experiment_id=e1", "--no_report", *flags]
@@ -84,11 +90,11 @@ class Stages:
             json.loads(p.read_text()) for p in sorted(self.run.path.glob(f"{kind}/[!.]*/job.json"))
         ]
 
-    def choice(self) -> dict[str, Any]:
-        return json.loads((self.run.path / "choice.json").read_text())
+    def choice(self, name: str = "choice.json") -> dict[str, Any]:
+        return json.loads((self.run.path / name).read_text())
 
-    def finals(self) -> list[tuple[str, dict[str, str]]]:
-        return [(job["canonical_id"], job["settings"]) for job in self.jobs("final")]
+    def finals(self, kind: str = "final") -> list[tuple[str, dict[str, str]]]:
+        return [(job["canonical_id"], job["settings"]) for job in self.jobs(kind)]
 
 
 @pytest.fixture
@@ -146,6 +152,96 @@ def test_more_than_there_are_takes_all(stages: Stages) -> None:
     assert stages.choice()["runner_up"] is None
 
 
+# ---- several final stages ----------------------------------------------------------------------
+
+
+def halving(stages: Stages) -> None:
+    """The two best once more, of which C is then the best; B, not among them, would have been."""
+    stages.judge(VALUES | {"A3": 0.41, "C3": 0.35, "B3": 0.01})
+    stages.write(final="--arch=BEST_ARCH_PARAM --do=judge --lr={3}", number=2)
+    stages.follow(FINAL)
+
+
+def assert_halved(stages: Stages) -> None:
+    assert stages.finals() == [("A", {"lr": "3"}), ("C", {"lr": "3"})]
+    assert stages.finals("final_2") == [("C", {"seed": "1"}), ("C", {"seed": "2"})]
+    (chosen,) = stages.choice("choice.final_2.json")["chosen"]
+    assert (chosen["job"].partition("-")[0], chosen["value"]) == ("final/0001", 0.35)
+    for kind, starts in (("sampled", 6), ("final", 2), ("final_2", 2)):
+        assert stages.run.num_starts(kind) == [1] * starts
+
+
+def test_each_final_stage_takes_the_best_of_the_one_before(stages: Stages) -> None:
+    halving(stages)
+    outcome = stages.go()
+    assert (outcome.exit_code, outcome.state) == (0, "finished")
+    assert_halved(stages)
+    events = stages.run.events()
+    chosen = [i for i, event in enumerate(events) if event["state"] == "chosen"]
+    assert len(chosen) == 2
+    assert {e["kind"] for e in events[chosen[1] + 1 :] if e["kind"]} == {"final_2"}
+    assert "final_2" not in {e["kind"] for e in events[: chosen[1]]}
+    assert stages.go().exit_code == 0  # nothing follows anew
+    assert_halved(stages)
+
+
+def test_another_final_stage_can_be_added(stages: Stages) -> None:
+    halving(stages)
+    (last,) = stages.configs[3:]
+    del stages.configs[3:]
+    assert stages.go().exit_code == 0
+    assert not (stages.run.path / "final_2").exists()
+    stages.configs.append(last)
+    assert stages.go().exit_code == 0
+    assert_halved(stages)
+
+
+@pytest.mark.parametrize("stage", ["final", "final_2"])
+@pytest.mark.parametrize("moment", ["before the file", "after the file"])
+def test_a_session_that_ends_around_either_choice_is_continued_alike(
+    moment: str, stage: str, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dnas.jobs import final as final_module
+
+    write = final_module.write_choice
+
+    def die(run: RunFolder, kind: str, choice: Choice) -> None:
+        if kind != stage or moment == "after the file":
+            write(run, kind, choice)
+        if kind == stage:
+            raise KeyboardInterrupt
+
+    halving(stages)
+    with monkeypatch.context() as patch:
+        patch.setattr(final_module, "write_choice", die)
+        with pytest.raises(KeyboardInterrupt):
+            stages.go()
+    assert stages.go().exit_code == 0
+    assert_halved(stages)
+
+
+def test_when_no_job_of_a_final_stage_succeeds_the_next_has_nothing_to_choose(
+    stages: Stages,
+) -> None:
+    halving(stages)
+    stages.judge(VALUES)
+    outcome = stages.go()
+    assert outcome.exit_code == 1
+    assert "none of the 2 jobs that trained one succeeded" in outcome.reason
+    assert stages.jobs("final_2") == []
+
+
+def test_more_final_stages_than_there_can_be_are_refused(stages: Stages) -> None:
+    for _ in range(9):
+        stages.follow(FINAL)
+    with pytest.raises(ConfigError, match=r"10 configs follow .*final; give 9 at most"):
+        stages.go()
+    assert not stages.run.path.exists()
+
+
+# ---- what takes no part -------------------------------------------------------------------------
+
+
 def test_what_failed_for_good_takes_no_part_and_is_named(stages: Stages) -> None:
     stages.judge(VALUES | {"A2": None})
     assert stages.go().exit_code == 1
@@ -156,14 +252,16 @@ def test_what_failed_for_good_takes_no_part_and_is_named(stages: Stages) -> None
         if s["state"] == "failed"
     ]
     assert stages.choice()["without_value"] == [f"sampled/{failed}"]
-    assert "1 sampled jobs have no value" in json.dumps(stages.run.events())
+    assert "1 job has no value" in json.dumps(stages.run.events())
 
 
 def test_without_any_value_nothing_is_chosen_and_it_is_said(stages: Stages) -> None:
     stages.write(sampled="--arch=SAMPLED_ARCH_PARAM --do=ok")  # succeeds, and measures nothing
     outcome = stages.go()
     assert (outcome.exit_code, outcome.state) == (1, "failed")
-    assert "none of the 3 sampled jobs succeeded with a validation metric" in outcome.reason
+    assert (
+        "none of the 3 jobs that trained one succeeded with a validation metric" in outcome.reason
+    )
     assert not (stages.run.path / "choice.json").exists()
     assert stages.jobs("final") == []
 
@@ -252,6 +350,9 @@ def test_a_dry_run_shows_three_stages(stages: Stages, capsys: pytest.CaptureFixt
     assert "final: 2 jobs for each of the 3 best of the sampled architectures, when all" in out
     final = [line.split() for line in out[out.index("\nfinal") :].splitlines() if "0" in line[:3]]
     assert [row[1:3] for row in final] == [["next", "free"]] * 2
+    stages.follow(FINAL)
+    assert pipeline_script.main(stages.command("--dry_run")) == 0
+    assert "final_2: 2 jobs for the best of the final architectures" in capsys.readouterr().out
     assert not Path("runs").exists()
 
 
@@ -284,6 +385,8 @@ def test_tuning_runs_the_final_stage_alone(
     assert tune_script.main([final, "e1"]) == 0
     assert {canonical for canonical, _ in stages.finals()} == {"A"}
     assert stages.choice()["chosen"][0]["value"] == 0.42
+    assert tune_script.main([final, "e1", "--kind=final_3"]) == 2
+    assert "but there is no job in runs/e1/final_2" in capsys.readouterr().err
     # A sampled job that waits may change the choice.
     folder = min(stages.run.path.glob("sampled/[!.]*"))
     status = json.loads((folder / "status.json").read_text())
@@ -383,7 +486,7 @@ def test_a_run_that_was_moved_keeps_its_choice(stages: Stages) -> None:
     assert stages.go().exit_code == 0
     Path("runs").rename("moved")
     dnas, sampled, final = stages.configs
-    assert run_pipeline(dnas, sampled, "e1", "moved", final_config=final).exit_code == 0
+    assert run_pipeline(dnas, sampled, "e1", "moved", final_configs=[final]).exit_code == 0
     folders = sorted(Path("moved/e1/final").iterdir())
     assert [len((f / "starts.txt").read_text().splitlines()) for f in folders] == [1, 1]
     job = json.loads((folders[0] / "job.json").read_text())
@@ -524,16 +627,17 @@ def test_a_result_that_has_become_unreadable_stops_the_choice(
 
 def test_choices_are_read_back(judged: Callable[..., list[Job]], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "e")
-    assert read_choice(run) is None
+    assert read_choice(run, "final") is None
     origin = {"architecture": {"provenance": {"kind": "most_likely"}}}
     choice = choose(run, judged(("A", logloss(0.1) | origin), ("B", logloss(0.2)), ("C", None)), 1)
-    write_json(run.choice, choice.to_json())
-    assert read_choice(run) == choice
+    write_choice(run, "final", choice)
+    assert read_choice(run, "final") == choice
+    assert read_choice(run, "final_2") is None
     assert choice.chosen[0].origin == "most_likely"
     assert str(choice) == (
         "by validation logloss (lower is better) among 2 architectures: sampled/0000 "
         "(logloss 0.1); runner-up "
-        "sampled/0001 (0.2); 1 sampled jobs have no value and took no part"
+        "sampled/0001 (0.2); 1 job has no value and took no part"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dnas.files import write_json
-from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder
+from dnas.runs import FINAL, SAMPLED, SUPERNET, JobFolder, RunFolder, stage_before
 
 CRITEO_CARDINALITIES = (
     1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992,
@@ -93,10 +93,12 @@ class FakeRun:
     def final(self, job_id: str, logloss: float, **more: Any) -> JobFolder:
         """A job of the final stage that succeeded."""
         settings = more.pop("settings", {"seed": job_id})
-        return self.job(FINAL, job_id, settings=settings, result=sampled_result(logloss, **more))
+        kind = more.pop("kind", FINAL)
+        return self.job(kind, job_id, settings=settings, result=sampled_result(logloss, **more))
 
     def choice(self, *chosen: tuple[str, str, float], **more: Any) -> None:
-        """What the choice of (sampled job, architecture, value) leaves."""
+        """What the choice of (job, architecture, value) leaves, for the final stage or ``kind``."""
+        kind = more.pop("kind", FINAL)
         content: dict[str, Any] = {
             "format": "dnas.choice/1",
             "metric": "logloss",
@@ -104,7 +106,7 @@ class FakeRun:
             "number": len(chosen),
             "chosen": [
                 {
-                    "job": f"sampled/{job}",
+                    "job": f"{stage_before(kind)}/{job}",
                     "value": value,
                     "architecture": "supernet/0/architectures/0000.json",
                     "canonical_id": f"canonical-{arch}",
@@ -118,7 +120,7 @@ class FakeRun:
             "controls": 0,
             "without_value": [],
         }
-        write_json(self.run.choice, content | more)
+        write_json(self.run.choice(kind), content | more)
 
 
 def sampled_result(

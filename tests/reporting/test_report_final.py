@@ -50,7 +50,7 @@ def test_the_summary_tells_the_choice_and_the_final_model(fake: FakeRun) -> None
         "    final/f1 and 1 more: mean ± standard deviation",
         "    validation: logloss 0.44100 ± 0.00141 auc 0.80000 ± 0.00000",
         "    test: logloss 0.44000 ± 0.00141 auc 0.80000 ± 0.00000",
-        "  1 sampled job without a result took no part: sampled/bad",
+        "  1 job without a result took no part: sampled/bad",
     ]
     # What is best among the sampled ones, and the comparison with chance, leave the final out.
     assert "5 trainings" not in "\n".join(lines)
@@ -72,6 +72,25 @@ def test_results_hold_both_stages_and_other_tables_the_sampled_one(fake: FakeRun
     assert rows == [1, 3]
     assert len(pd.read_csv(fake.run.distribution)) == 3
     assert len(pd.read_csv(fake.run.complexity)) == 4
+
+
+def test_several_final_stages_of_which_the_last_made_the_final_model(fake: FakeRun) -> None:
+    three_stages(fake)
+    fake.choice(("f1", "a", 0.44), kind="final_2")
+    fake.final("g1", 0.41, arch="a", test=True, kind="final_2", costs=FULL)
+    lines = make_report(fake.run).splitlines()
+    assert "final_2 jobs  1: 1 succeeded" in lines
+    start = next(i for i, line in enumerate(lines) if line.startswith("final: chosen by"))
+    assert lines[start + 1] == "  sampled/s0  logloss 0.45000"
+    assert lines[start + 2] == "  1 job without a result took no part: sampled/bad"
+    assert lines[start + 3].startswith("final_2: chosen by validation logloss")
+    assert lines[start + 4 : start + 6] == ["  final/f1  logloss 0.44000", "    final_2/g1"]
+    results = pd.read_csv(fake.run.results)
+    assert results["stage"].tolist() == ["sampled"] * 4 + ["final"] * 2 + ["final_2"]
+    # The models of the stage between are no final models.
+    complexity = pd.read_csv(fake.run.complexity)
+    assert complexity[complexity["role"] == "final"]["job"].tolist() == ["g1"]
+    assert "final_2   1 job: 1 succeeded" in status_text(fake.run)
 
 
 def test_a_final_model_that_waits_or_has_seen_no_test_rows(fake: FakeRun) -> None:
@@ -103,9 +122,9 @@ def test_metrics_of_a_test_under_several_protocols(fake: FakeRun) -> None:
 def test_a_chosen_random_architecture_is_pointed_out(fake: FakeRun) -> None:
     fake.sampled("r", 0.45, arch="a", origin="random")
     fake.choice(("r", "a", 0.45))
-    value = read_json(fake.run.choice)
+    value = read_json(fake.run.choice())
     value["chosen"][0]["origin"] = "random"
-    write_json(fake.run.choice, value)
+    write_json(fake.run.choice(), value)
     assert "CAUTION: it was drawn at random; no searched architecture took part" in make_report(
         fake.run
     )
@@ -116,13 +135,13 @@ def test_a_chosen_random_architecture_is_pointed_out(fake: FakeRun) -> None:
 )
 def test_a_choice_that_says_little_does_no_harm(choice: dict[str, object], fake: FakeRun) -> None:
     fake.final("f1", 0.44, arch="a")
-    text = "\n".join(final_lines(choice, results_frame(fake.run)))
+    text = "\n".join(final_lines({"final": choice}, {"final": results_frame(fake.run)}))
     assert "    final/f1" in text or "its final model has not been" in text
 
 
 def test_a_damaged_choice_is_as_none(fake: FakeRun) -> None:
     fake.final("f1", 0.44, arch="a")
-    fake.run.choice.write_text("{")
+    fake.run.choice().write_text("{")
     assert "final models (no usable choice.json says by what" in make_report(fake.run)
 
 
