@@ -10,8 +10,8 @@ from typing import Any
 from dnas.errors import ConfigError
 from dnas.jobs.executors import Executor, LocalExecutor
 from dnas.jobs.guards import Guards
-from dnas.jobs.manager import Policy
 from dnas.jobs.pipeline import MAX_SUBMITTED
+from dnas.jobs.policy import Policy
 from dnas.jobs.retries import Retries
 from dnas.runs import RunFolder
 

@@ -10,37 +10,31 @@ looks up in between only for what comes as files.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
-import os
 import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dnas.errors import ConfigError, DnasError, JobError
-from dnas.jobs import requests
-from dnas.jobs.attempt import ENDED, HEARTBEAT_S, LOST_AFTER_S, read_attempt
-from dnas.jobs.command import command, variables
-from dnas.jobs.executors import Executor, Handle, LocalExecutor, Order
-from dnas.jobs.executors.base import ask_by_file
+from dnas.errors import DnasError, JobError
+from dnas.jobs.answering import Answers
+from dnas.jobs.attempt import ENDED, read_attempt
+from dnas.jobs.executors import Executor, Handle, LocalExecutor
 from dnas.jobs.executors.watch import Watcher
-from dnas.jobs.guards import Guards
 from dnas.jobs.job import Job, JobSpec, State
+from dnas.jobs.launcher import Launcher
 from dnas.jobs.ledger import Ledger
 from dnas.jobs.lock import RunLock
 from dnas.jobs.outcome import Outcome
 from dnas.jobs.placing import place
+from dnas.jobs.policy import Policy
 from dnas.jobs.recovery import find_again
-from dnas.jobs.retries import Retries
+from dnas.jobs.running import Running
 from dnas.jobs.signals import noting
-from dnas.jobs.slots import Device, SlotPool
-from dnas.jobs.store import log_size, remove_temporary_files, set_aside_result
+from dnas.jobs.slots import SlotPool
+from dnas.jobs.store import remove_temporary_files
 from dnas.jobs.verdict import Ending, Evidence, Verdict, judge, read_result
 from dnas.runs import RunFolder
 
@@ -50,29 +44,8 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.5
 #: New jobs that are taken in before devices are looked after again.
 _MOST_TAKEN_IN = 200
-#: Waits after an executor took no jobs: the first, and the longest, each twice the one before.
-_REFUSED_WAIT_S = 1.0
-_LONGEST_REFUSED_WAIT_S = 60.0
 #: How long to wait for supervisors after they were told to kill their jobs.
 _KILL_WAIT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How a manager treats its jobs."""
-
-    retries: Retries = field(default_factory=Retries)
-    guards: Guards = field(default_factory=Guards)
-    timeout_s: float | None = None
-    """Longest time for one attempt; None for no limit."""
-    max_same_failures: int = 5
-    """So many failures in a row with one cause stop launching; 2 do if the job refused its settings
-    or data. 0 never stops."""
-    stop_grace_s: float = 120.0
-    """Seconds between asking a job to stop, for which it may save a checkpoint, and killing it."""
-    heartbeat_s: float = HEARTBEAT_S
-    lost_after_s: float = LOST_AFTER_S
-    """A job on another host whose beat has stood still for so long is lost."""
 
 
 class Manager:
@@ -131,13 +104,12 @@ class Manager:
         self._unheard: dict[str, Job] = {}  # succeeded; what follows could not be written down
         self._cannot_write = ""
         self._to_adopt: set[str] = set()  # identities of jobs that an earlier session left running
-        self._refused_wait_s = _REFUSED_WAIT_S
-        self._start_at_s = -math.inf
-        self._running: dict[Handle, Job] = {}
-        self._begun_s: dict[Handle, float] = {}
-        self._largest_bytes: dict[str, int] = {}
+        self._running = Running(slots)
+        self._launcher = Launcher(
+            slots, self._running, self._executor, self._policy, self._experiment_id
+        )
+        self._answers = Answers(run, self._cancel, self._policy.stop_grace_s)
         self._signals: list[int] = []
-        self._answered: set[Path] = set()  # requests whose files could not be removed
         self._waits_for = ""
 
     # ---- opening and adding -------------------------------------------------------------------
@@ -216,10 +188,11 @@ class Manager:
                 # Whoever has taken the run over says where it stands.
                 if self._lock.is_mine():
                     reason = f"the manager ended with {type(error).__name__}: {error}"
-                    ledger.progress.write_status("failed", reason, self._running)
+                    ledger.progress.write_status("failed", reason, self._running.jobs)
                 raise
         outcome = ledger.outcome(self._signals)
-        ledger.progress.write_status(outcome.state, outcome.reason, self._running, self._waiting())
+        running, waiting = self._running.jobs, self._waiting()
+        ledger.progress.write_status(outcome.state, outcome.reason, running, waiting)
         ledger.event(None, outcome.state, outcome.reason)
         return outcome
 
@@ -273,7 +246,7 @@ class Manager:
         if handle is None:
             self._apply(job, self._evidence(job, None))
             return
-        self._hold(job, handle, tuple(self._slots.named(name) for name in job.slot))
+        self._running.hold(job, handle, tuple(self._slots.named(name) for name in job.slot))
         job.token, job.pid = handle.token, handle.pid
         self._opened().store.save(job)
         self._opened().event(job, State.RUNNING, "still runs, waiting for it")
@@ -293,16 +266,17 @@ class Manager:
             ledger.store.catch_up()
             self._take_in_staged()
             if not self._staged:
-                self._answer_requests()
+                self._answers.answer(ledger)
             self._hand_on()
             if not ledger.stopped and self._may_start():
                 chosen, self._waits_for = place(ledger.queues, self._slots, self._why_not_now)
-                self._start(chosen)
+                self._waits_for = self._launcher.start(ledger, chosen) or self._waits_for
             over = bool(ledger.stopped) or not ledger.num_queued()
-            ended = over and not self._running and not self._staged and not self._unheard
+            ended = over and not self._running.jobs and not self._staged and not self._unheard
             if ended and (ledger.stopped or not self._more_follows(ledger)):
                 return
-            ledger.progress.write_status("running", ledger.stopped, self._running, self._waiting())
+            running, waiting = self._running.jobs, self._waiting()
+            ledger.progress.write_status("running", ledger.stopped, running, waiting)
             # While there are jobs to take in, only look.
             for handle in self._poll(0.0 if self._staged and not self._waits_for else _TICK_S):
                 self._end(handle)
@@ -311,7 +285,7 @@ class Manager:
         """Not while jobs of earlier sessions may hold devices that look free, nor too soon after
         the executor took nothing."""
         adopted = not (self._staged and self._to_adopt)
-        return adopted and time.monotonic() >= self._start_at_s
+        return adopted and self._launcher.may_start()
 
     def _more_follows(self, ledger: Ledger) -> bool:
         """Ask what follows from the whole of the jobs; gives whether the session goes on."""
@@ -346,104 +320,12 @@ class Manager:
             return behind
         if self._executor.places_jobs:
             return ""
-        largest, now = self._largest_bytes, time.monotonic()
-        running = [
-            (self._begun_s[handle], largest.get(other.kind, 0))
-            for handle, other in self._running.items()
-        ]
-        running += [(now, largest.get(other.kind, 0)) for other in chosen]
-        return guards.why_no_memory(largest.get(job.kind, 0), running)
-
-    # ---- starts -------------------------------------------------------------------------------
-
-    def _start(self, chosen: list[tuple[Job, tuple[Device, ...]]]) -> None:
-        ready: list[tuple[Job, tuple[Device, ...], Order]] = []
-        for job, found in chosen:
-            try:
-                ready.append((job, found, self._order(job, found)))
-            except ConfigError as error:
-                self._slots.release(job.spec.identity)
-                reason = f"it could not be started: {error}"
-                self._opened().decide(job, Verdict(Ending.CRASHED, reason, reason))
-            except OSError as error:
-                self._put_back(job, f"its files cannot be written: {error.strerror}")
-        if not ready:
-            return
-        try:
-            handles = self._executor.submit([(job.folder, order) for job, _, order in ready])
-        except OSError as error:
-            for job, _, _ in reversed(ready):
-                job.attempts -= 1  # it was not made
-                self._put_back(job, f"{self._executor.name} takes no jobs: {error}")
-            self._start_at_s = time.monotonic() + self._refused_wait_s
-            self._refused_wait_s = min(2 * self._refused_wait_s, _LONGEST_REFUSED_WAIT_S)
-            return
-        except DnasError:
-            # It never will: a setting is wrong.
-            for job, _, _ in reversed(ready):
-                self._put_back(job, "not started")
-            raise
-        self._refused_wait_s = _REFUSED_WAIT_S
-        for (job, found, _), handle in zip(ready, handles, strict=True):
-            job.token, job.pid = handle.token, handle.pid
-            self._slots.release(job.spec.identity)
-            self._hold(job, handle, found)
-            self._opened().store.save(job)
-            self._opened().progress.started(job)
-
-    def _order(self, job: Job, found: tuple[Device, ...]) -> Order:
-        """Get everything about the next attempt on disk before there is a process."""
-        slots, policy, ledger = self._slots.of(job.kind), self._policy, self._opened()
-        set_aside_result(job.folder, job.attempts)
-        job.folder.stop.unlink(missing_ok=True)
-        job.attempts += 1
-        # After a power cut the status may be older than the attempts.
-        while job.folder.attempt(job.attempts).exists():
-            job.attempts += 1
-        job.slot = tuple(device.name for device in found)
-        job.host, job.exit_code, job.pid, job.token = ledger.host, None, None, {}
-        job.started, job.ended, job.seconds = time.time(), None, None
-        job.log_offset = log_size(job.folder.log)
-        num_gpus = slots.num_gpus(found, alone=job.alone)
-        placed = None if slots.chosen_by_engine else found
-        set_for_job = variables(job, placed, slots.threads)
-        if slots.num_processes > 1:
-            # torchrun would give its workers 30 s to save a checkpoint.
-            set_for_job["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(math.ceil(policy.stop_grace_s))
-        order = Order(
-            argv=tuple(command(job, self._experiment_id, slots, num_gpus > 0)),
-            variables=set_for_job,
-            cwd=os.getcwd(),
-            attempt=job.attempts,
-            place=job.place,
-            num_gpus=num_gpus,
-            num_cpus=slots.cpus_per_job or slots.num_processes,
-            timeout_s=policy.timeout_s,
-            stop_grace_s=policy.stop_grace_s,
-            heartbeat_s=policy.heartbeat_s,
-            only_sigterm=slots.num_processes > 1,
-        )
-        order.write(job.folder)
-        ledger.change(job, State.RUNNING, f"attempt {job.attempts}")
-        return order
-
-    def _put_back(self, job: Job, reason: str) -> None:
-        self._slots.release(job.spec.identity)
-        self._opened().put_back(job, reason)
-        self._waits_for = reason
-
-    def _hold(self, job: Job, handle: Handle, found: tuple[Device, ...]) -> None:
-        self._running[handle] = job
-        self._begun_s[handle] = time.monotonic()
-        share = self._slots.share(job.kind, alone=job.alone)
-        self._slots.take(job.spec.identity, found, share)
+        return self._running.why_no_memory(job, chosen, guards)
 
     # ---- ends ---------------------------------------------------------------------------------
 
     def _end(self, handle: Handle) -> None:
-        job = self._running.pop(handle)
-        del self._begun_s[handle]
-        self._slots.release(job.spec.identity)
+        job = self._running.release(handle)
         self._apply(job, self._evidence(job, handle))
 
     def _evidence(self, job: Job, handle: Handle | None) -> Evidence:
@@ -467,8 +349,7 @@ class Manager:
             self._executor.clear(job.folder, job.attempts, record)
         remove_temporary_files(job.folder.path)
         remove_temporary_files(job.folder.architectures)
-        peak = int(record.get("peak_memory_bytes") or 0)
-        self._largest_bytes[job.kind] = max(peak, self._largest_bytes.get(job.kind, 0))
+        self._running.note_peak(job.kind, int(record.get("peak_memory_bytes") or 0))
         verdict = judge(evidence)
         if verdict.ending is Ending.SUCCEEDED:
             self._report_success(job)
@@ -501,36 +382,6 @@ class Manager:
 
     # ---- requests -----------------------------------------------------------------------------
 
-    def _answer_requests(self) -> None:
-        ledger = self._opened()
-        for request in requests.pending(self.folder):
-            if request.file in self._answered:
-                continue
-            elsewhere: list[Job] = []
-            for kind, name in request.jobs:
-                job = ledger.named(kind, name)
-                if job is None:
-                    logger.warning("asked to %s %s: no such job here", request.action, name)
-                elif request.action == requests.CANCEL:
-                    elsewhere += [] if self._cancel(job) else [job]
-                else:
-                    ledger.ask_again(job)
-            if request.file is not None:
-                self._answered.add(request.file)
-                # Until it is removed, which is tried again at the next start, it is heard once.
-                with contextlib.suppress(OSError):
-                    self._keep_for_others(elsewhere)
-                    request.file.unlink(missing_ok=True)
-
-    def _keep_for_others(self, jobs: Sequence[Job]) -> None:
-        """Have their supervisors asked, and the session told that takes them in."""
-        for job in jobs:
-            grace_s = self._policy.stop_grace_s
-            ask_by_file(job.folder, job.attempts, kill=False, grace_s=grace_s)
-        if jobs:
-            kept = [(job.kind, job.id) for job in jobs]
-            self._answered.add(requests.ask(self.folder, requests.CANCEL, kept))
-
     def _cancel(self, job: Job) -> bool:
         """Cancel a job; False if it runs and is not this session's."""
         reason = "cancelled on request"
@@ -539,8 +390,7 @@ class Manager:
         elif job.state is State.RUNNING:
             if job.spec.identity in self._unheard:
                 return True  # it has succeeded
-            handle = next((h for h, running in self._running.items() if running is job), None)
-            if handle is None:
+            if (handle := self._running.handle_of(job)) is None:
                 return False
             again, job.cancel_reason = bool(job.cancel_reason), reason
             # Asked twice, it is killed.
@@ -556,13 +406,13 @@ class Manager:
     def _stop_all(self, reason: str) -> None:
         """End all running jobs: each may save a checkpoint, and has its grace for that."""
         self._opened().stopped = self._opened().stopped or reason
-        if not self._running:
+        if not self._running.jobs:
             return
         logger.warning(
             "%s: %d running jobs save a checkpoint and end, within %g s; once more to kill them "
             "now",
             reason,
-            len(self._running),
+            len(self._running.jobs),
             self._policy.stop_grace_s,
         )
         for handle in self._end_jobs(impatient=True):
@@ -571,7 +421,7 @@ class Manager:
     def _abandon(self) -> None:
         """End all running jobs without writing anything: the next start reads what they left."""
         for handle in self._end_jobs(impatient=False):
-            self._running.pop(handle, None)
+            self._running.jobs.pop(handle, None)
 
     def _end_jobs(self, *, impatient: bool) -> Iterator[Handle]:
         """Ask, wait for the grace, kill; gives each handle as it ends.
@@ -580,10 +430,10 @@ class Manager:
             impatient: Whether another signal to the manager cuts the grace short.
         """
         for kill, wait_s in ((False, self._policy.stop_grace_s), (True, _KILL_WAIT_S)):
-            for handle in self._running:
+            for handle in self._running.jobs:
                 self._cancel_handle(handle, kill=kill)
             deadline = time.monotonic() + wait_s
-            while self._running and (left := deadline - time.monotonic()) > 0:
+            while self._running.jobs and (left := deadline - time.monotonic()) > 0:
                 if impatient and not kill and len(self._signals) > 1:
                     break
                 try:

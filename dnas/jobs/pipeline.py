@@ -25,8 +25,9 @@ from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_duplicates, record_experiment
 from dnas.jobs.final import FinalJobs, next_final_jobs
 from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.manager import Manager, Policy
+from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
+from dnas.jobs.policy import Policy
 from dnas.jobs.slots import SlotPool, Slots, check_visible, devices, engine_slots
 from dnas.jobs.tokens import (
     ARCHITECTURE_TOKENS,

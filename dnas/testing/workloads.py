@@ -16,8 +16,9 @@ from typing import Literal
 from dnas.errors import EXIT_CRASH, EXIT_OUT_OF_MEMORY, EXIT_PREEMPTED
 from dnas.jobs.guards import Guards
 from dnas.jobs.job import Job, JobSpec
-from dnas.jobs.manager import Manager, Policy
+from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
+from dnas.jobs.policy import Policy
 from dnas.jobs.slots import SlotPool, Slots, devices
 from dnas.runs import SAMPLED, SUPERNET, RunFolder
 from dnas.testing.list_schedule import list_schedule

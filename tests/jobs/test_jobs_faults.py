@@ -127,7 +127,7 @@ def test_an_engine_that_takes_no_jobs_is_asked_less_and_less_often(
     waits: list[float] = []
     now = [0.0]
     executor = Closed(9)
-    monkeypatch.setattr("dnas.jobs.manager.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dnas.jobs.launcher.time.monotonic", lambda: now[0])
 
     def poll(timeout_s: float) -> list[Handle]:
         now[0] += 0.5

@@ -24,7 +24,7 @@ from dnas.jobs.choice import Choice, choose, read_choice, write_choice
 from dnas.jobs.executors.debug import DebugExecutor
 from dnas.jobs.experiment import record_duplicates
 from dnas.jobs.job import Job, JobSpec, State
-from dnas.jobs.manager import Policy
+from dnas.jobs.policy import Policy
 from dnas.jobs.slots import Slots, devices
 from dnas.runs import RunFolder
 

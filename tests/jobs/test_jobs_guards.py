@@ -14,7 +14,8 @@ import pytest
 import dnas.jobs.guards
 from dnas.jobs.executors import Executor, Handle, Order
 from dnas.jobs.guards import Guards, mib
-from dnas.jobs.manager import Manager, Policy
+from dnas.jobs.manager import Manager
+from dnas.jobs.policy import Policy
 from dnas.runs import JobFolder, RunFolder
 from tests.jobs.conftest import pool, specs, write_attempt
 

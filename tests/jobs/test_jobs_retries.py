@@ -11,7 +11,8 @@ import pytest
 from dnas.errors import ConfigError
 from dnas.jobs.executors import DebugExecutor, Order
 from dnas.jobs.job import State
-from dnas.jobs.manager import Manager, Policy
+from dnas.jobs.manager import Manager
+from dnas.jobs.policy import Policy
 from dnas.jobs.retries import Retries, decide
 from dnas.jobs.strikes import Strikes
 from dnas.jobs.verdict import Ending, Verdict
