@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "run_dnas_pipeline
     parser.add_argument("--dry_run", action="store_true", help="print the job table and stop")
     parser.add_argument("--no_report", action="store_true", help="train only")
     add_queue_flags(parser)
-    options = parser.parse_args(argv)
+    # Whoever adds a stage may put its config at the end of the command, behind the flags.
+    options = parser.parse_intermixed_args(argv)
     return logged(lambda: _pipeline(options))
 
 

@@ -162,8 +162,9 @@ def choose(run: RunFolder, jobs: Iterable[Job], number: int) -> Choice:
         )
         values.append((measure.signed(value), candidate))
     if not values:
+        stage = ordered[0].kind if ordered else "earlier"
         raise JobError(
-            f"there is no architecture to choose: none of the {len(ordered)} jobs that trained one "
+            f"there is no architecture to choose: none of the {len(ordered)} {stage} jobs "
             "succeeded with a validation metric in its result. Mend the cause, then "
             f"dnas retry {run.path} --failed, and start the same command again"
         )

@@ -8,7 +8,7 @@ halving (K. Jamieson, A. Talwalkar, 2016, arXiv:1502.07943), with any numbers an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dnas.errors import JobError
@@ -34,7 +34,7 @@ class FinalJobs:
         self._config = config
         self._kind = kind
         self._templates = expand(config, kind)
-        self._compared = False
+        self._told: list[str] = []
 
     def of_earlier_choice(self) -> list[JobSpec]:
         """The jobs that follow from the choice of an earlier session; none if there is none.
@@ -67,7 +67,7 @@ class FinalJobs:
             return self._specs(choice)
         choice = choose(self._run, before, number)
         write_choice(self._run, self._kind, choice)
-        note("chosen", str(choice))
+        note("chosen", f"for {self._kind}, {choice}")
         if len(choice.chosen) < number:
             logger.warning(
                 "NUM_BEST_ARCHS:%d, but only %d architectures have been trained: these are chosen",
@@ -88,17 +88,15 @@ class FinalJobs:
         return choice
 
     def _compare(self, choice: Choice, before: list[Job], note: Callable[[str, str], None]) -> None:
-        """Say once if the jobs before, some of which ran again since, would give another choice."""
-        if self._compared:
-            return
-        self._compared = True
+        """Say so if the jobs before, some of which ran again since, would give another choice."""
         try:
             today = choose(self._run, before, choice.number)
         except JobError:
             return  # nothing to compare with
         chosen, best = ([c.canonical_id for c in found.chosen] for found in (choice, today))
-        if chosen != best:
-            text = f"that of before stays, though today's would be {today}"
+        if best not in (chosen, self._told):
+            self._told = best
+            text = f"that of before stays for {self._kind}, though today's would be {today}"
             logger.warning("choice: %s", text)
             note("choice kept", text)
 
@@ -135,3 +133,27 @@ def next_final_jobs(
         if any(spec.identity not in known for spec in specs):
             return specs
     return []
+
+
+def jobs_of_earlier_choices(run: RunFolder, stages: Mapping[str, FinalJobs]) -> list[JobSpec]:
+    """The jobs that follow from the choices of earlier sessions.
+
+    Args:
+        run: The run folder.
+        stages: Kind -> final stage, in order.
+
+    Raises:
+        JobError: A choice is damaged or of no use, or one is gone that a later one was made after.
+    """
+    specs: list[JobSpec] = []
+    gone = None
+    for kind, stage in stages.items():
+        found = stage.of_earlier_choice()
+        if found and gone is not None:
+            raise JobError(
+                f"{run.choice(kind)} was made by the trainings of {gone}, whose choice, "
+                f"{run.choice(gone)}, is gone; to choose anew, remove both"
+            )
+        gone = gone if found else gone or kind
+        specs += found
+    return specs

@@ -23,7 +23,7 @@ from dnas.jobs.command import check_programs, with_torchrun
 from dnas.jobs.config import TuningConfig, expand, load_config
 from dnas.jobs.executors import Executor
 from dnas.jobs.experiment import check_experiment_id, record_duplicates, record_experiment
-from dnas.jobs.final import FinalJobs, next_final_jobs
+from dnas.jobs.final import FinalJobs, jobs_of_earlier_choices, next_final_jobs
 from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
@@ -77,13 +77,13 @@ def run_pipeline(
     configs = load_stages(dnas_config, sampled_config, final_configs, executor)
     run = RunFolder(Path(runs_dir) / check_experiment_id(experiment_id))
     sampled = SampledJobs(run, expand(configs[SAMPLED], SAMPLED))
-    finals = [FinalJobs(run, configs[kind], kind) for kind in FINALS if kind in configs]
+    finals = {kind: FinalJobs(run, configs[kind], kind) for kind in FINALS if kind in configs}
     manager = Manager(
         run,
         slot_pool(configs, executor, max_submitted),
         executor=executor,
         on_finished=sampled.after,
-        on_all_ended=lambda: next_final_jobs(finals, manager.jobs, manager.note),
+        on_all_ended=lambda: next_final_jobs([*finals.values()], manager.jobs, manager.note),
         experiment_id=experiment_id,
         policy=policy,
         show=show,
@@ -92,10 +92,24 @@ def run_pipeline(
         record_experiment(run, experiment_id, configs)
         sampled.remember(manager.earlier_jobs)
         manager.add(expand(configs[SUPERNET], SUPERNET))
-        for stage in finals:
-            # What an earlier session began may still run, on devices that are not free then.
-            manager.add(stage.of_earlier_choice())
+        # What an earlier session began may still run, on devices that are not free then.
+        manager.add(jobs_of_earlier_choices(run, finals))
+        _name_left_out(manager.earlier_jobs, configs)
         return manager.run()
+
+
+def _name_left_out(jobs: Iterable[Job], configs: Mapping[str, TuningConfig]) -> None:
+    """Say so if jobs of an earlier session wait or run in stages that this one does not have."""
+    for kind in FINALS:
+        waiting = [job.id for job in jobs if job.kind == kind and not job.state.ended]
+        if waiting and kind not in configs:
+            logger.warning(
+                "%s jobs of an earlier session are not over (%d, first %s) and are left alone: "
+                "their config is not among those of this command",
+                kind,
+                len(waiting),
+                waiting[0],
+            )
 
 
 def load_stages(

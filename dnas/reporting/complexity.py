@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dnas.reporting.comparison import architecture_keys, best_trainings
-from dnas.reporting.frames import COST_PREFIX, KNOWN_COSTS, of_last_stage, of_stage
+from dnas.reporting.frames import COST_PREFIX, KNOWN_COSTS, of_stage
 from dnas.reporting.judging import by_loss, metrics_of, values_of
 from dnas.reporting.statistics import GIVEN, RANDOM, SEARCHED, diverged_rows, population
 from dnas.runs import FINAL, SAMPLED
@@ -26,7 +26,7 @@ _SIZE = ("mmacs", "params", "embedding_params")
 _METRICS = 2
 
 
-def complexity_frame(results: pd.DataFrame) -> pd.DataFrame:
+def complexity_frame(results: pd.DataFrame, last_stage: str = FINAL) -> pd.DataFrame:
     """One row for each sampled architecture and each final model, those that diverged left out.
 
     A sampled architecture stands by its best training, as everywhere in the report. A final model,
@@ -35,6 +35,7 @@ def complexity_frame(results: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         results: As from ``results_frame``, all stages.
+        last_stage: The stage whose models are the final ones.
 
     Returns:
         Columns ``role`` (one of :data:`ROLES`), ``stage``, ``job``, ``architecture_id``,
@@ -51,7 +52,7 @@ def complexity_frame(results: pd.DataFrame) -> pd.DataFrame:
     counts = architecture_keys(sampled).value_counts()
     rows["trainings"] = architecture_keys(rows).map(counts)
     rows["role"] = population(rows)
-    table = pd.concat([_final_rows(of_last_stage(kept), measured), rows])
+    table = pd.concat([_final_rows(of_stage(kept, last_stage), measured), rows])
     for name in ("flops", "params", "embedding_params"):
         column = name if name in KNOWN_COSTS else COST_PREFIX + name
         table[name] = values_of(table, column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from dnas.reporting.complexity import ROLES
 from dnas.reporting.judging import metrics_of, values_of
 from dnas.reporting.statistics import EXTREMES, GIVEN, RANDOM
 from dnas.reporting.text import columns, compact, fixed, plural, shorten
-from dnas.runs import FINAL
+from dnas.runs import FINAL, RunFolder
 
 #: Architectures of each role that the summary shows.
 _SHOWN = {FINAL: 3, GIVEN: 5}
@@ -31,28 +32,31 @@ def final_lines(
 
     Args:
         choices: Kind of each final stage -> content of its choice's file; empty if there is none.
-        finals: Kind of each final stage, in order -> its rows, as from ``results_frame``.
+        finals: Kind of each final stage that the run is to have, in order -> its rows, as from
+            ``results_frame``.
 
     Returns:
         No line if there is nothing of either.
     """
-    begun = [kind for kind, rows in finals.items() if len(rows) or choices.get(kind)]
     lines: list[str] = []
-    for kind in begun:
-        last = kind == begun[-1]
-        found = _stage_lines(choices.get(kind, {}), finals[kind], with_models=last)
-        if len(begun) > 1 and found:
+    for kind, rows in finals.items():
+        last = kind == [*finals][-1]
+        found = _stage_lines(kind, choices.get(kind, {}), rows, with_models=last)
+        if len(finals) > 1 and found:
             found[0] = f"{kind}: {found[0]}"
         lines += found
     return lines
 
 
-def _stage_lines(choice: Mapping[str, Any], final: pd.DataFrame, *, with_models: bool) -> list[str]:
-    """A choice, and of final models how each did."""
+def _stage_lines(
+    kind: str, choice: Mapping[str, Any], final: pd.DataFrame, *, with_models: bool
+) -> list[str]:
+    """A choice; of the last stage, how each model did, of another the first of the chosen."""
     models = dict(iter(final.groupby(architecture_keys(final), sort=False))) if len(final) else {}
     chosen = [found for found in _listed(choice.get("chosen")) if isinstance(found, Mapping)]
     if not chosen:
-        lines = ["final models (no usable choice.json says by what they were chosen)"]
+        file = RunFolder(Path()).choice(kind)
+        lines = [f"final models (no usable {file} says by what they were chosen)"]
         lines += [line for jobs in models.values() for line in _model(jobs)]
         return lines if models and with_models else []
     metric = str(choice.get("metric"))
@@ -63,7 +67,8 @@ def _stage_lines(choice: Mapping[str, Any], final: pd.DataFrame, *, with_models:
     if isinstance(runner_up, Mapping):
         gap = abs(_number(runner_up.get("value")) - _number(chosen[-1].get("value")))
         lines[0] += f"; the next is {fixed(gap)} behind"
-    for found in chosen:
+    shown = chosen if with_models else chosen[:_NAMED]
+    for found in shown:
         job = shorten(str(found.get("job")), _JOB_WIDTH)
         lines.append(f"  {job}  {metric} {fixed(_number(found.get('value')))}")
         jobs = models.get(found.get("canonical_id"))
@@ -72,12 +77,14 @@ def _stage_lines(choice: Mapping[str, Any], final: pd.DataFrame, *, with_models:
             lines += waiting if jobs is None else _model(jobs)
         if found.get("origin") == RANDOM:
             lines.append("  CAUTION: it was drawn at random; no searched architecture took part")
+    if len(shown) < len(chosen):
+        lines.append(f"  and {len(chosen) - len(shown)} more")
     missing = [str(name) for name in _listed(choice.get("without_value"))]
     if missing:
-        shown = ", ".join(shorten(name, 30) for name in missing[:_NAMED])
-        shown += ", ..." if len(missing) > _NAMED else ""
+        names = ", ".join(shorten(name, 30) for name in missing[:_NAMED])
+        names += ", ..." if len(missing) > _NAMED else ""
         who = plural(len(missing), "job")
-        lines.append(f"  {who} without a result took no part: {shown}")
+        lines.append(f"  {who} without a result took no part: {names}")
     return lines
 
 

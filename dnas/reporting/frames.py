@@ -13,7 +13,7 @@ import pandas as pd
 from dnas.quality import LOGLOSS, Quality, judged_by
 from dnas.reporting.judging import SELECTION, fixed_metrics
 from dnas.reporting.records import SUCCEEDED, JobRecord, RunRecords, read_run
-from dnas.runs import FINAL, FINALS, RunFolder
+from dnas.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -118,12 +118,6 @@ def failures_of(records: RunRecords) -> pd.DataFrame:
 def of_stage(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of jobs of ``kind``."""
     return frame[frame["stage"] == kind]
-
-
-def of_last_stage(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of final models: of the last final stage that has any; none if there is none."""
-    kinds = [kind for kind in FINALS if (frame["stage"] == kind).any()]
-    return of_stage(frame, kinds[-1] if kinds else FINAL)
 
 
 def cost_columns(frame: pd.DataFrame) -> list[str]:

@@ -94,7 +94,8 @@ class RunRecords:
     supernet: list[JobRecord] = field(default_factory=list)
     sampled: list[JobRecord] = field(default_factory=list)
     finals: Mapping[str, list[JobRecord]] = field(default_factory=dict)
-    """Kind -> jobs of each final stage that the run has or is to have, in order."""
+    """Kind -> jobs of each final stage that the run has or is to have, in order. The last makes the
+    final models."""
     drawn: list[JobRecord] = field(default_factory=list)
     scored: list[JobRecord] = field(default_factory=list)
     choices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -118,6 +119,11 @@ class RunRecords:
     def trainings(self) -> list[JobRecord]:
         """The jobs that train an architecture from scratch, in the order of their stages."""
         return [*self.sampled, *(job for jobs in self.finals.values() for job in jobs)]
+
+    @property
+    def last_stage(self) -> str:
+        """The final stage whose models are the final ones."""
+        return [FINAL, *self.finals][-1]
 
     @property
     def stages(self) -> list[tuple[str, list[JobRecord]]]:
@@ -145,8 +151,9 @@ def read_run(run: RunFolder) -> RunRecords:
     experiment = _read_mapping(run.experiment, []) or {}
     configs = experiment.get("configs")
     wanted = configs if isinstance(configs, Mapping) else {}
+    choices = {kind: _read_mapping(run.choice(kind), []) or {} for kind in FINALS}
     finals = {kind: [read_job(kind, folder) for folder in run.jobs(kind)] for kind in FINALS}
-    finals = {kind: jobs for kind, jobs in finals.items() if jobs or kind in wanted}
+    finals = {k: jobs for k, jobs in finals.items() if jobs or choices[k] or k in wanted}
     return RunRecords(
         folder=run,
         experiment=experiment,
@@ -156,7 +163,7 @@ def read_run(run: RunFolder) -> RunRecords:
         finals=finals,
         drawn=[read_job(DRAWN, folder) for folder in run.jobs(DRAWN)],
         scored=[read_job(SCORED, folder) for folder in run.jobs(SCORED)],
-        choices={kind: _read_mapping(run.choice(kind), []) or {} for kind in FINALS},
+        choices=choices,
     )
 
 

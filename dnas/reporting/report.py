@@ -23,7 +23,7 @@ from dnas.reporting.records import JobRecord, RunRecords, read_run
 from dnas.reporting.statistics import statistics_frame
 from dnas.reporting.summary import Findings, summary_text
 from dnas.reporting.theta import read_theta
-from dnas.runs import FINALS, SAMPLED, RunFolder
+from dnas.runs import SAMPLED, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def make_report(run: RunFolder) -> str:
     quality = quality_of(judged)
     results = of_stage(judged, SAMPLED)
     cost = main_cost(results, records)
-    complexity = complexity_frame(judged)
+    complexity = complexity_frame(judged, records.last_stage)
     distribution = distribution_numbers(results)
     latency = latency_frame(records)
     agreements = latency_agreements(latency)
@@ -106,7 +106,7 @@ def make_report(run: RunFolder) -> str:
         Findings(
             records=records,
             results=results,
-            finals={kind: of_stage(judged, kind) for kind in FINALS},
+            finals={kind: of_stage(judged, kind) for kind in records.finals},
             other_quality=len(every) - len(judged),
             complexity=complexity,
             latency=agreements,

@@ -227,8 +227,50 @@ def test_when_no_job_of_a_final_stage_succeeds_the_next_has_nothing_to_choose(
     stages.judge(VALUES)
     outcome = stages.go()
     assert outcome.exit_code == 1
-    assert "none of the 2 jobs that trained one succeeded" in outcome.reason
+    assert "none of the 2 final jobs succeeded" in outcome.reason
     assert stages.jobs("final_2") == []
+
+
+def test_what_a_retried_job_would_change_is_said_once_for_each_stage(
+    stages: Stages, caplog: pytest.LogCaptureFixture
+) -> None:
+    halving(stages)
+    stages.judge(VALUES | {"A3": 0.41, "C3": 0.35, "B2": None})
+    assert stages.go().exit_code == 1  # B failed once
+    stages.judge(VALUES | {"A3": 0.41, "C3": 0.35, "B2": 0.01})
+    assert dnas_command(["retry", str(stages.run.path), "--failed"]) == 0
+    caplog.clear()
+    assert stages.go().exit_code == 0
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("choice: ")]
+    assert len(said) == 1
+    assert "that of before stays for final, though today's would be" in said[0]
+    assert stages.finals() == [("A", {"lr": "3"}), ("C", {"lr": "3"})]
+
+
+def test_a_choice_without_the_one_before_is_refused(stages: Stages) -> None:
+    halving(stages)
+    assert stages.go().exit_code == 0
+    (stages.run.path / "choice.json").unlink()
+    with pytest.raises(JobError, match=r"choice.final_2.json was made .*choice.json, is gone; to"):
+        stages.go()
+    (stages.run.path / "choice.final_2.json").unlink()
+    assert stages.go().exit_code == 0
+    assert_halved(stages)
+
+
+def test_waiting_jobs_of_a_stage_that_is_left_out_are_named(
+    stages: Stages, caplog: pytest.LogCaptureFixture
+) -> None:
+    halving(stages)
+    assert stages.go().exit_code == 0
+    folder = min(stages.run.path.glob("final_2/[!.]*"))
+    status = json.loads((folder / "status.json").read_text())
+    write_json(folder / "status.json", status | {"state": "queued"})
+    del stages.configs[3:]
+    assert stages.go().exit_code == 0
+    assert (
+        f"final_2 jobs of an earlier session are not over (1, first {folder.name})" in caplog.text
+    )
 
 
 def test_more_final_stages_than_there_can_be_are_refused(stages: Stages) -> None:
@@ -259,9 +301,7 @@ def test_without_any_value_nothing_is_chosen_and_it_is_said(stages: Stages) -> N
     stages.write(sampled="--arch=SAMPLED_ARCH_PARAM --do=ok")  # succeeds, and measures nothing
     outcome = stages.go()
     assert (outcome.exit_code, outcome.state) == (1, "failed")
-    assert (
-        "none of the 3 jobs that trained one succeeded with a validation metric" in outcome.reason
-    )
+    assert "none of the 3 sampled jobs succeeded with a validation metric" in outcome.reason
     assert not (stages.run.path / "choice.json").exists()
     assert stages.jobs("final") == []
 
@@ -351,7 +391,9 @@ def test_a_dry_run_shows_three_stages(stages: Stages, capsys: pytest.CaptureFixt
     final = [line.split() for line in out[out.index("\nfinal") :].splitlines() if "0" in line[:3]]
     assert [row[1:3] for row in final] == [["next", "free"]] * 2
     stages.follow(FINAL)
-    assert pipeline_script.main(stages.command("--dry_run")) == 0
+    command = stages.command("--dry_run")
+    # As by somebody who adds a stage to the command of before.
+    assert pipeline_script.main([*command[:3], *command[4:], command[3]]) == 0
     assert "final_2: 2 jobs for the best of the final architectures" in capsys.readouterr().out
     assert not Path("runs").exists()
 

@@ -87,10 +87,27 @@ def test_several_final_stages_of_which_the_last_made_the_final_model(fake: FakeR
     assert lines[start + 4 : start + 6] == ["  final/f1  logloss 0.44000", "    final_2/g1"]
     results = pd.read_csv(fake.run.results)
     assert results["stage"].tolist() == ["sampled"] * 4 + ["final"] * 2 + ["final_2"]
-    # The models of the stage between are no final models.
+    # The models of a stage between are no final models.
     complexity = pd.read_csv(fake.run.complexity)
     assert complexity[complexity["role"] == "final"]["job"].tolist() == ["g1"]
     assert "final_2   1 job: 1 succeeded" in status_text(fake.run)
+
+
+def test_until_the_last_stage_is_trained_there_is_no_final_model(fake: FakeRun) -> None:
+    three_stages(fake)
+    fake.choice(*(("s0", "a", 0.45),) * 5)
+    experiment = read_json(fake.run.experiment)
+    write_json(fake.run.experiment, experiment | {"configs": {"final": {}, "final_2": {}}})
+    lines = make_report(fake.run).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("final: chosen by"))
+    assert lines[start + 1 : start + 4] == ["  sampled/s0  logloss 0.45000"] * 3
+    assert lines[start + 4] == "  and 2 more"
+    assert not any("test: not read" in line for line in lines)
+    assert "final" not in pd.read_csv(fake.run.complexity)["role"].tolist()
+    fake.choice(("f1", "a", 0.44), kind="final_2")
+    lines = make_report(fake.run).splitlines()
+    assert "    its final model has not been trained yet" in lines
+    assert "final" not in pd.read_csv(fake.run.complexity)["role"].tolist()
 
 
 def test_a_final_model_that_waits_or_has_seen_no_test_rows(fake: FakeRun) -> None:
