@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         calculate_weighted_sum,
     )
     from dnas.jobs import run_pipeline
-    from dnas.spaces import SearchSpace, load_architecture, register
+    from dnas.spaces import SearchSpace, load_architecture, load_model, register
     from dnas.strategies import SearchManager, SearchResult
     from dnas.training.task import CLASSES, CLICKS, Task
 
@@ -37,6 +37,7 @@ _HOMES = {
     "calculate_weighted_sum": "dnas.core",
     "SearchSpace": "dnas.spaces",
     "load_architecture": "dnas.spaces",
+    "load_model": "dnas.spaces",
     "register": "dnas.spaces",
     "SearchManager": "dnas.strategies",
     "SearchResult": "dnas.strategies",
@@ -59,6 +60,7 @@ __all__ = [
     "Task",
     "calculate_weighted_sum",
     "load_architecture",
+    "load_model",
     "register",
     "run_pipeline",
 ]

@@ -7,10 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from dnas.core import Architecture, ArchitectureRecord, SuperNet
-from dnas.errors import ArchitectureError
+from dnas.errors import ArchitectureError, JobError
+from dnas.files import read_json
+from dnas.runs import JobFolder
 from dnas.spaces.base import SearchSpace
 from dnas.spaces.registry import find_space
 
@@ -73,3 +77,38 @@ def load_architecture(path: str | Path) -> nn.Module:
         DnasError: The file is missing, damaged, or of an unknown search space.
     """
     return build_model(ArchitectureRecord.load(path), str(path))
+
+
+def load_model(job: str | Path) -> nn.Module:
+    """The model that a job of the sampled or a final stage has trained, in evaluation mode::
+
+        model = load_model("runs/kdd/final/0000-seed=1-1f0e8a52")
+
+    Its weights are those of the best epoch in validation, on the CPU. Its architecture is that of
+    the job's result, which can be larger than the sampled one (``--space_overrides``).
+
+    Args:
+        job: The job's folder, or another that ``--save_metrics_param`` made.
+
+    Raises:
+        DnasError: There is no training that succeeded in it, or one of its files is damaged.
+    """
+    folder = JobFolder(Path(job))
+    for file in (folder.result, folder.model):
+        if not file.exists():
+            raise JobError(
+                f"{file}: there is no such file; give the folder of a training that succeeded, "
+                "such as runs/EXPERIMENT/sampled/JOB"
+            )
+    result = read_json(folder.result)
+    if not isinstance(result, dict) or not isinstance(result.get("architecture"), dict):
+        raise JobError(f"{folder.result}: no architecture in it: the training did not succeed")
+    source = str(folder.result)
+    model = build_model(ArchitectureRecord.from_json(result["architecture"], source), source)
+    try:
+        model.load_state_dict(load_file(folder.model))
+    except (SafetensorError, RuntimeError) as error:
+        raise JobError(
+            f"{folder.model}: not the weights of the architecture in {folder.result.name}: {error}"
+        ) from error
+    return model.eval()

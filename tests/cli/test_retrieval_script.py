@@ -6,10 +6,21 @@ import json
 import math
 
 import pytest
+import torch
 
+from dnas import load_model
 from dnas.cli import main as console
 from dnas.cli import search, train
+from dnas.data.retrieval import (
+    RetrievalDataConfig,
+    corpus_inputs,
+    prepare_retrieval,
+    user_requests,
+)
+from dnas.errors import JobError
+from dnas.models.towers import item_matrix, top_k
 from dnas.training.retrieval import RANKING_METRICS
+from supernets.towers import TOWER_BASELINES, TowerBaselinesConfig
 
 DATA = ("--data_set=towers_synthetic", "--synthetic_users=120", "--synthetic_items=150")
 SPACE = ("--search_space=tower_baselines", "--embedding_dimension=8", "--output_dimension=16")
@@ -77,6 +88,45 @@ def test_settings_of_the_task_are_those_of_the_architecture_file_unless_replaced
     assert result["validation"]["recall50"] == best
     config = result["architecture"]["space_config"]
     assert (config["selection"], config["temperature"]) == ("recall50", 0.2)
+
+
+def test_what_was_trained_is_loaded_and_serves(trained, tmp_path):
+    result = trained("a", "--space_overrides", "output_dimension=12")
+    model = load_model(tmp_path / "a")
+    assert not model.training
+    data = prepare_retrieval(RetrievalDataConfig(synthetic_users=120, synthetic_items=150))
+    metrics = TOWER_BASELINES.task_of(TowerBaselinesConfig()).metrics()
+    loader = data.loader("validation", 64, shuffle=False, seed=0, drop_last=False)
+    with torch.no_grad():
+        for batch in loader.batches(0, len(loader)):
+            metrics.update(model(*batch.inputs), batch.labels)
+    assert metrics.compute() == pytest.approx(result["validation"], rel=1e-5)
+
+    corpus = item_matrix(model.item, *corpus_inputs(data))
+    assert corpus.shape == (150, 12)
+    asked = user_requests(data, data.interactions.user_numbers([3, 120, 1]))
+    with torch.no_grad():
+        users = model.user(asked.fields, asked.history)
+    ids, _ = top_k(users, corpus, 10, asked.seen)
+    assert data.interactions.item_keys[ids].shape == (3, 10)
+    for found, seen in zip(ids.tolist(), asked.seen.tolist(), strict=True):
+        assert not set(found) & set(seen)
+        assert len(set(found)) == 10
+
+
+def test_no_model_where_no_training_succeeded(trained, tmp_path):
+    with pytest.raises(JobError, match=r"result\.json: there is no such file; give the folder of"):
+        load_model(tmp_path)
+    trained("a")
+    result = tmp_path / "a" / "result.json"
+    whole = json.loads(result.read_text())
+    weights = tmp_path / "a" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(JobError, match=r"model\.safetensors: not the weights of the architecture"):
+        load_model(tmp_path / "a")
+    result.write_text(json.dumps(whole | {"architecture": None}))
+    with pytest.raises(JobError, match="no architecture in it: the training did not succeed"):
+        load_model(tmp_path / "a")
 
 
 @pytest.mark.slow

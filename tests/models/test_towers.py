@@ -162,6 +162,9 @@ def test_the_best_items_of_a_user():
     assert scores[0, 3] == -math.inf
     with pytest.raises(ConfigError, match="k=5, but there are 4 items"):
         top_k(users, items, 5)
+    for wrong in (torch.tensor([[2, 1]]), torch.tensor([2, 4])):  # of nobody else's
+        with pytest.raises(ConfigError, match=r"excluded has the shape .* there are 2 users; give"):
+            top_k(users, items, 2, wrong)
 
 
 def test_serving_ranks_as_the_whole_model_does():

@@ -6,6 +6,7 @@ from dnas.data.retrieval.frequency import StreamingFrequency
 from dnas.data.retrieval.interactions import Interactions
 from dnas.data.retrieval.prepare import RetrievalData, prepare_retrieval
 from dnas.data.retrieval.relevance import TEST_PROTOCOLS, Protocol, is_ranking, pack, unpack
+from dnas.data.retrieval.serving import UserRequests, corpus_inputs, user_requests
 from dnas.data.retrieval.spec import TowerSpec
 
 __all__ = [
@@ -17,8 +18,11 @@ __all__ = [
     "StreamingFrequency",
     "TowerBatch",
     "TowerSpec",
+    "UserRequests",
+    "corpus_inputs",
     "is_ranking",
     "pack",
     "prepare_retrieval",
     "unpack",
+    "user_requests",
 ]

@@ -22,14 +22,14 @@ import numpy as np
 
 from dnas.data.once import build_once
 from dnas.data.raw_files import stamp
-from dnas.data.retrieval.interactions import ARRAYS, Interactions
+from dnas.data.retrieval.interactions import ARRAYS, KEYS, Interactions
 from dnas.data.retrieval.spec import TowerSpec
 from dnas.errors import DataError
 from dnas.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "dnas.interactions/1"
+_FORMAT = "dnas.interactions/2"
 _SPEC = "spec.json"
 
 
@@ -61,7 +61,7 @@ def cached(
         start = time.monotonic()
         logger.info("%s: reading %s", final, ", ".join(map(str, files)))
         data = read()
-        for name in ARRAYS:
+        for name in (*ARRAYS, *KEYS):
             np.save(folder / f"{name}.npy", getattr(data, name), allow_pickle=False)
         write_json(folder / _SPEC, data.spec.to_json())
         if _folder(data_set, files, cache) != final:
@@ -71,7 +71,8 @@ def cached(
     build_once(final, _SPEC, build)
     spec = TowerSpec.from_json(read_json(final / _SPEC))
     try:
-        arrays = {name: np.load(final / f"{name}.npy", allow_pickle=False) for name in ARRAYS}
+        names = (*ARRAYS, *KEYS)
+        arrays = {name: np.load(final / f"{name}.npy", allow_pickle=False) for name in names}
     except (OSError, ValueError) as error:
         raise DataError(f"{final}: damaged ({error}): delete this folder") from None
     return Interactions(**arrays, spec=dataclasses.replace(spec, seq_len=seq_len))

@@ -72,8 +72,10 @@ def encode(
     tables: dict[str, np.ndarray] = {}
     sizes: dict[str, tuple[int, ...]] = {}
     numbers: dict[str, np.ndarray] = {}
+    keys: dict[str, np.ndarray] = {}
     for side, frame, fields in (("user", users, user_fields), ("item", items, item_fields)):
         names = rows[side].unique().sort()
+        keys[side] = np.array(["", *names])
         kind = pl.Enum(names)
         numbers[side] = rows[side].cast(kind).to_physical().to_numpy().astype(np.int32) + 1
         # In the order of the names, which is that of the numbers.
@@ -102,6 +104,8 @@ def encode(
             history_names=item_names,
             seq_len=seq_len,
         ),
+        user_keys=keys["user"],
+        item_keys=keys["item"],
     )
 
 

@@ -61,6 +61,8 @@ def half_of_users(interactions: Interactions, half: UserHalf, seed: int) -> Inte
             user_sizes=(len(user_ids) + 1, *spec.user_sizes[1:]),
             item_sizes=(len(item_ids) + 1, *spec.item_sizes[1:]),
         ),
+        user_keys=interactions.user_keys[np.append(0, user_ids)],
+        item_keys=interactions.item_keys[np.append(0, item_ids)],
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dnas.data.retrieval.spec import TowerSpec
 from dnas.errors import DataError
 
 #: The arrays, in the order in which they count for the content hash.
 ARRAYS = ("users", "items", "times", "user_fields", "item_fields", "item_bags")
+#: Those that say what the publisher calls things, which changes no training and no hash.
+KEYS = ("user_keys", "item_keys")
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,12 @@ class Interactions:
         item_fields: ``(items + 1, Fi)`` int32; row i is item i, row 0 padding (zeros).
         item_bags: ``(items + 1, G)`` int32, padded with ``spec.bag_size`` on the right.
         spec: Names and sizes of the fields, and the length of histories.
+        user_keys: ``(users + 1,)`` what the publisher calls user u; row 0 says nothing. Default:
+            the numbers.
+        item_keys: ``(items + 1,)`` likewise.
 
     Raises:
-        DataError: Shapes or values do not fit ``spec``.
+        DataError: Shapes or values do not fit ``spec``, or two users or items have one key.
     """
 
     users: np.ndarray
@@ -38,9 +44,14 @@ class Interactions:
     item_fields: np.ndarray
     item_bags: np.ndarray
     spec: TowerSpec
+    user_keys: np.ndarray = field(default_factory=lambda: np.empty(0))
+    item_keys: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         spec = self.spec
+        for name, size in zip(KEYS, (spec.num_users, spec.num_items), strict=True):
+            if not getattr(self, name).size:
+                object.__setattr__(self, name, np.arange(size + 1))
         rows = self.users.shape
         shapes = {
             "users": rows,
@@ -49,6 +60,8 @@ class Interactions:
             "user_fields": (spec.num_users + 1, len(spec.user_names)),
             "item_fields": (spec.num_items + 1, len(spec.item_names)),
             "item_bags": (spec.num_items + 1, spec.bag_width),
+            "user_keys": (spec.num_users + 1,),
+            "item_keys": (spec.num_items + 1,),
         }
         for name, shape in shapes.items():
             found = getattr(self, name).shape
@@ -66,12 +79,29 @@ class Interactions:
                 _check_range(f"field {name}", table[:, column], 0, size - 1)
         if spec.bag_width:
             _check_range(f"field {spec.bag_name}", self.item_bags, 0, spec.bag_size)
+        for name in KEYS:
+            different, counts = np.unique(getattr(self, name)[1:], return_counts=True)
+            if (counts > 1).any():
+                twice = different[counts > 1][0].item()
+                raise DataError(f"interactions: {name} has {twice!r} more than once")
 
     def __len__(self) -> int:
         return len(self.users)
 
+    def user_numbers(self, keys: ArrayLike) -> np.ndarray:
+        """The numbers of users by the publisher's ids, in their order and shape.
+
+        Raises:
+            DataError: A user is not in the data.
+        """
+        return _numbers("user", self.user_keys, keys)
+
+    def item_numbers(self, keys: ArrayLike) -> np.ndarray:
+        """The numbers of items, likewise."""
+        return _numbers("item", self.item_keys, keys)
+
     def content_hash(self) -> str:
-        """32 hexadecimal digits of all arrays and the spec."""
+        """32 hexadecimal digits of all arrays and the spec, but for the keys."""
         digest = hashlib.blake2b(repr(self.spec).encode(), digest_size=16)
         for name in ARRAYS:
             array = getattr(self, name)
@@ -100,6 +130,24 @@ def _check_range(name: str, values: np.ndarray, low: int, high: int) -> None:
     if wrong.any():
         at = tuple(int(part) for part in np.argwhere(wrong)[0])
         raise DataError(f"interactions: {name}{list(at)} is {values[at]}, not in [{low}, {high}]")
+
+
+def _numbers(what: str, table: np.ndarray, keys: ArrayLike) -> np.ndarray:
+    """Rows of a table of keys, of which row 0 is none."""
+    wanted = np.asarray(keys)
+    if wanted.size and (wanted.dtype.kind == "U") != (table.dtype.kind == "U"):
+        raise DataError(
+            f"{what} {wanted.flat[0].item()!r}: the publisher's ids are like "
+            f"{table[1].item()!r}, of another type"
+        )
+    order = np.argsort(table[1:], kind="stable") + 1
+    numbers = order.take(np.searchsorted(table[order], wanted), mode="clip")
+    unknown = wanted[table[numbers] != wanted]
+    if unknown.size:
+        raise DataError(
+            f"{what} {unknown.flat[0].item()!r} is not in the data ({unknown.size} of these)"
+        )
+    return numbers
 
 
 def codes_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

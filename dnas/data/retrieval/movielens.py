@@ -184,4 +184,6 @@ def _join(
             history_names=("movie_id", "decade", "genres"),
             seq_len=seq_len,
         ),
+        user_keys=np.append(0, user_ids),
+        item_keys=np.append(0, item_ids),
     )

@@ -50,8 +50,13 @@ def top_k(
         the id is 0 and the score minus infinity.
 
     Raises:
-        ConfigError: There are fewer than k items.
+        ConfigError: There are fewer than k items, or ``excluded`` is not of these users.
     """
+    if excluded is not None and (excluded.dim() != 2 or len(excluded) != len(users)):
+        raise ConfigError(
+            f"top_k: excluded has the shape {tuple(excluded.shape)}, but there are {len(users)} "
+            "users; give a row of item ids for each, padded with 0"
+        )
     if not 1 <= k <= len(items):
         raise ConfigError(f"top_k: k={k}, but there are {len(items)} items")
     # So many users at a time that their scores fit: a corpus may have millions of items.

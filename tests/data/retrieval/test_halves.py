@@ -35,7 +35,8 @@ def test_all_users_are_the_data_set_itself():
 def test_the_halves_are_the_whole_and_share_no_user(seed):
     whole = made()
     # The time is made to tell the row, in which user and item can be looked up.
-    whole = replace(whole, times=np.arange(len(whole)))
+    keys = {"user_keys": np.arange(26) * 10, "item_keys": np.array([f"i{n}" for n in range(61)])}
+    whole = replace(whole, times=np.arange(len(whole)), **keys)
     halves = [half_of_users(whole, half, seed) for half in ("first", "second")]
     assert [half.spec.num_users for half in halves] == [13, 12]
     rows = [half.times for half in halves]
@@ -51,6 +52,8 @@ def test_the_halves_are_the_whole_and_share_no_user(seed):
             assert np.array_equal(np.unique(old)[new - 1], old)
             assert set(new) == set(range(1, len(np.unique(old)) + 1))
         assert np.array_equal(half.item_bags[half.items], whole.item_bags[kept.items])
+        assert np.array_equal(half.user_keys[half.users], whole.user_keys[kept.users])
+        assert np.array_equal(half.item_keys[half.items], whole.item_keys[kept.items])
         assert np.array_equal(half.user_fields[:, 0], np.arange(half.spec.num_users + 1))
         assert np.array_equal(half.item_fields[:, 0], np.arange(half.spec.num_items + 1))
         assert not half.user_fields[0].any()

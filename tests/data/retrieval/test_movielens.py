@@ -42,6 +42,7 @@ def test_100k_by_hand(small_100k):
     assert data.history_fields().tolist() == [[0, 0, 0], [1, 9, 3], [2, 0, 0]]
     assert data.spec.user_sizes == (3, 8, 2, 2)
     assert data.spec.item_sizes == (3, 10)
+    assert (data.user_keys[1:].tolist(), data.item_keys[1:].tolist()) == ([2, 7], [10, 30])
 
 
 @pytest.mark.parametrize(

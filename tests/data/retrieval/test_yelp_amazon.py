@@ -171,6 +171,8 @@ def test_amazon_by_hand(books, caplog):
     assert data.user_fields.tolist() == [[0], [1], [2]]
     assert data.item_fields.tolist() == [[0, 0], [1, 49], [2, 0]]  # prices 7.50 and 3.99
     assert data.spec.item_sizes == (3, 50)
+    assert data.user_numbers(sorted(data.user_keys[1:])).tolist() == [1, 2]
+    assert data.item_keys[0] == ""
     assert "1 of 6 reviews are of no user" in caplog.text
 
 
