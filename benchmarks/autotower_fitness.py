@@ -131,7 +131,9 @@ def released_fitness(super_net: SuperNet, data: Prepared, seed: int) -> Fitness:
     net = copy.deepcopy(super_net)
 
     def loader(split: str, size: int, *, shuffle: bool) -> Any:
-        return data.loader(split, size, shuffle=shuffle, seed=seed, drop_last=shuffle)
+        return data.loader(
+            split, size, shuffle=shuffle, seed=seed, drop_last=shuffle, device=None, flag=""
+        )
 
     train, validation = (
         loader("train", _BATCH, shuffle=True),

@@ -269,9 +269,9 @@ def choose_scripts(
         if not chosen[name].is_file():
             raise CannotCompareError(f"--script: neither {name} nor the working tree has {script}")
     # All modules beside the script, for it may import any of them.
-    folders = [file.parent for file in chosen.values()]
-    names = {path.name for folder in folders for path in folder.glob("*.py")}
-    _, unequal, absent = filecmp.cmpfiles(*folders, names, shallow=False)
+    base, head = (chosen[name].parent for name in ("base", "head"))
+    names = {path.name for folder in (base, head) for path in folder.glob("*.py")}
+    _, unequal, absent = filecmp.cmpfiles(base, head, names, shallow=False)
     if not (unequal or absent):
         return chosen, ""
     return chosen, f"The scripts differ (see --one_script): {', '.join(sorted(unequal + absent))}"

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ BLOCK_ROWS = 200_000
 #: The ranks that all blocks share; those behind them differ from block to block.
 HEAD = 1000
 DIGITS = np.array([f"{byte:02x}".encode() for byte in range(256)], dtype="S2").view(np.uint16)
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "hash": {"ids": "hash", "max_ind_range": 1_000_000},
     "vocabulary": {"ids": "vocabulary"},
     "min_count 10": {"ids": "vocabulary", "min_count": 10},

@@ -221,7 +221,7 @@ def resident_bytes(field: str) -> int:
 
 def held_bytes(made: SupernetSteps) -> int:
     """Bytes of the tensors that stay between steps: weights, theta, optimizers' state."""
-    tensors = list(made.manager.super_net.parameters())
+    tensors: list[torch.Tensor] = list(made.manager.super_net.parameters())
     for optimizers in made.manager.optimizers.values():
         for optimizer, _ in optimizers.members:
             for state in optimizer.state.values():

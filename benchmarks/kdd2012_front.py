@@ -38,7 +38,7 @@ from dnas.strategies.search_manager import SearchManager
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
 from dnas.training.task import CLICKS
-from supernets import EMB_CARD
+from supernets import EMB_CARD, DLRMSuperNet
 from supernets.config import DLRMSpaceConfig
 
 logger = logging.getLogger("kdd2012_front")
@@ -58,6 +58,13 @@ Rows = tuple[int, ...]
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
+def made_supernet(data: PreparedData) -> DLRMSuperNet:
+    """The supernet of the searches."""
+    net = EMB_CARD.make_supernet(SPACE, data.spec)
+    assert isinstance(net, DLRMSuperNet)
+    return net
+
+
 class Split:
     """One paired split with its trainings."""
 
@@ -65,7 +72,7 @@ class Split:
         self.data = data
         self.settings = settings
         self.seed = split_seed
-        self.net = EMB_CARD.make_supernet(SPACE, data.spec)
+        self.net = made_supernet(data)
         #: The DLRM without any reduction.
         self.full = DLRMSpec(
             bottom=(len(data.spec.dense_names), *SPACE.arch_mlp_bot, SPACE.embedding_dimension),
@@ -120,7 +127,7 @@ class Split:
         Of 2,000 draws from softmax(theta) those within 5 % of the target, by their probability.
         """
         seed_everything(derive_seed(self.seed, "supernet"))
-        net = EMB_CARD.make_supernet(SPACE, self.data.spec)
+        net = made_supernet(self.data)
         SearchManager(
             net,
             w_dataloader=self.loader("weights", shuffle=True),
@@ -278,7 +285,8 @@ def draw(results: list[dict[str, Any]], factors: list[float], path: Path) -> Non
             mean, half = interval([entry["test"] - base for entry, base in pairs])
             rows = statistics.mean(entry["rows"] for entry in entries)
             points.append((shift * rows, mean, half))
-        axes.errorbar(*zip(*points, strict=True), label=name, marker="o", capsize=3)
+        x, y, half_widths = zip(*points, strict=True)
+        axes.errorbar(x, y, half_widths, label=name, marker="o", capsize=3)
     axes.axhline(0.0, color="grey", linewidth=0.8)
     axes.plot(full_rows, 0.0, "k*", markersize=10, label="full")
     axes.set_xscale("log")

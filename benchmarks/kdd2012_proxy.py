@@ -23,7 +23,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from kdd2012_front import SPACE, Rows, Split, interval, prepare_split
+from kdd2012_front import Rows, Split, interval, made_supernet, prepare_split
 
 from dnas.core import Architecture
 from dnas.files import write_json
@@ -31,7 +31,7 @@ from dnas.strategies.search_manager import SearchManager
 from dnas.training.evaluate import evaluate
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.task import CLICKS
-from supernets import EMB_CARD, DLRMSuperNet
+from supernets import DLRMSuperNet
 
 LR = 0.05
 
@@ -80,7 +80,7 @@ def proxy(split: Split, temperatures: list[float], architectures: int) -> dict[s
     result = {}
     for tau in temperatures:
         seed_everything(derive_seed(split.seed, "supernet"))
-        net = EMB_CARD.make_supernet(SPACE, split.data.spec)
+        net = made_supernet(split.data)
         SearchManager(
             net,
             w_dataloader=split.loader("train", shuffle=True),

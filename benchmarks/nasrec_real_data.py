@@ -322,8 +322,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", "| difference of two | log loss (over rows) | AUC |", "|---|---|---|"]
         for contender, other in CONTESTS:
-            row = next((row for row in mine if row["contender"] == contender), None)
-            if row is not None and other in row["differences"]:
+            ours = [row for row in mine if row["contender"] == contender]
+            for row in (row for row in ours if other in row["differences"]):
                 found = row["differences"][other]
                 name = f"{NAMES[contender]} - {NAMES[other]}"
                 lines.append(f"| {name} | {_log_loss(found)} | {_auc(found)} |")

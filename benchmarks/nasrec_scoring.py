@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -69,11 +70,12 @@ def measure(settings: argparse.Namespace, cache: str) -> dict[str, float]:
     device = torch.device("cpu")
     flags = ScoringFlags(finetune_rows=settings.finetune_rows, eval_processes=settings.processes)
     figures = parts(
-        make_evaluator(NASREC_FULL, data, flags, 1, device, net), candidates[: settings.timed]
+        make_evaluator(NASREC_FULL, config, data, flags, 1, device, net),
+        candidates[: settings.timed],
     )
     started = time.perf_counter()
     with open_evaluations(
-        NASREC_FULL, data_config, data, flags, net, seed=1, device=device
+        NASREC_FULL, config, data_config, data, flags, net, seed=1, device=device
     ) as evaluate:
         first = None
         for _ in evaluate(candidates):
@@ -88,7 +90,7 @@ def measure(settings: argparse.Namespace, cache: str) -> dict[str, float]:
     }
 
 
-def parts(evaluator: evaluators.SharedWeightsEvaluator, candidates: list) -> dict[str, float]:  # type: ignore[type-arg]
+def parts(evaluator: evaluators.SharedWeightsEvaluator, candidates: list[Any]) -> dict[str, float]:
     """Median seconds of one candidate: features, fine-tuning, and the rest, which is scoring."""
     taken: dict[str, list[float]] = {"features": [], "fine-tuning": [], "all": []}
 

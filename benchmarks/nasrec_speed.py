@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -213,8 +214,8 @@ def training(case: Case, steps: int) -> dict[str, float]:
         path = nets[0].architecture(genome)
         batch = batches[number % len(batches)]
         times = {
-            "sliced": seconds(lambda batch=batch, path=path: sliced(batch, path)),
-            "masked": seconds(lambda batch=batch, genome=genome: masked(batch, genome)),
+            "sliced": seconds(partial(sliced, batch, path)),
+            "masked": seconds(partial(masked, batch, genome)),
         }
         if number < 3:
             continue  # warming up
@@ -247,8 +248,8 @@ def scoring(case: Case, candidates: int) -> dict[str, float]:
         with torch.no_grad():
             pairs = []
             for _ in range(6):
-                inside = seconds(lambda sample=sample: net(dense, ids, sample=sample))
-                alone = seconds(lambda model=model: model(dense, ids))
+                inside = seconds(partial(net, dense, ids, sample=sample))
+                alone = seconds(partial(model, dense, ids))
                 pairs.append((inside, alone))
         inside, alone = (statistics.median(values) for values in zip(*pairs[1:], strict=True))
         ratios.append(inside / alone)

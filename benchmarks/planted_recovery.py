@@ -176,7 +176,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     problem = Problem(SETTINGS[name], seed, arguments.rows, arguments.cache)
     found, seconds = problem.search(arguments.weights_sampling)
     rival, tried = problem.random_search(seconds)
-    line = {
+    line: dict[str, Any] = {
         "space": name,
         "seed": seed,
         "search_seconds": round(seconds, 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnas.core import Architecture, SuperNet
-from dnas.data.batch import ClickBatch
+from dnas.data.batch import Batch, ClickBatch
 from dnas.data.spec import DataSpec
 from dnas.spaces import SearchSpace
 from dnas.strategies.phases import THETA, WEIGHTS
@@ -138,8 +138,8 @@ class SupernetSteps:
 
         return step
 
-    def _step(self, kind: str, step_mode: str) -> Callable[[ClickBatch], Tensor]:
-        def step(batch: ClickBatch) -> Tensor:
+    def _step(self, kind: str, step_mode: str) -> Callable[[Batch], Tensor]:
+        def step(batch: Batch) -> Tensor:
             return self.manager.run_one_dnas_step(batch, kind, 1.0)
 
         if step_mode == "eager":
@@ -190,7 +190,7 @@ class _NoData:
     def __len__(self) -> int:
         return 1
 
-    def batches(self, start: int, stop: int) -> object:
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         raise NotImplementedError
 
 

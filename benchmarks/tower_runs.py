@@ -175,10 +175,8 @@ class Runs:
             paths.append(self.narrowed / f"{short}_{stage}")
             paths[-1].write_text(text, encoding="utf-8")
         experiment = self.folder(short).path.name
-        return self._run(
-            *("run_dnas_pipeline.py", *paths),
-            *("--experiment_id", experiment, "--runs_dir", self.runs_dir),
-        )
+        where = ("--experiment_id", experiment, "--runs_dir", str(self.runs_dir))
+        return self._run("run_dnas_pipeline.py", *paths, *where)
 
     def _trained(self, config: str, short: str) -> int:
         """Train what a config says; the exit code."""

@@ -76,22 +76,25 @@ def _genetic(
     *,
     seeds: int = len(FINAL_SEEDS),
     data: Mapping[str, str] | None = None,
+    n_epochs: str | None = None,
     **flags: str,
 ) -> Search:
     given = {"cost_limit": cost_limit, **flags}
+    if n_epochs is not None:
+        given["n_epochs"] = n_epochs
     return Search(name, given, supernet, data=data or {}, seeds=seeds)
 
 
-_TRAINING = {"n_epochs": f"{STEPS / 48:.4f}"}
+_TRAINING = f"{STEPS / 48:.4f}"
 #: What is compared, by short name.
 SEARCHES: dict[str, Search] = {
-    "m": _genetic("AutoTower-M", limit(total="m"), None, **_TRAINING),
+    "m": _genetic("AutoTower-M", limit(total="m"), None, n_epochs=_TRAINING),
     "transformer": _genetic(
         "AutoTower-M with a Transformer pooling",
         limit(total="m"),
         None,
         poolings="average sum self_attention self_attentive transformer",
-        **_TRAINING,
+        n_epochs=_TRAINING,
     ),
     "anchored": Search(
         "AutoTower-M, anchored and with layer norms", config="autotower_ml100k_anchored_search"

@@ -30,6 +30,7 @@ from dnas.data.retrieval import (
     RetrievalDataConfig,
     prepare_retrieval,
 )
+from dnas.models.towers.norms import NORM_KINDS
 from dnas.training.evaluate import evaluate
 from dnas.training.seeding import derive_seed, seed_everything
 from dnas.training.standalone import StandaloneTrainer
@@ -141,7 +142,10 @@ def main() -> None:
         "--selection", default="loss_corrected", help="validation metric of the best epoch"
     )
     parser.add_argument(
-        "--batch_norm", action="store_true", help="in hidden layers, as the published sizes say"
+        "--dense_norm",
+        choices=NORM_KINDS,
+        default="none",
+        help="in hidden layers; the published sizes have batch",
     )
     parser.add_argument("--renew_optimizer", action="store_true", help="every epoch, as released")
     flags = parser.parse_args()
@@ -151,7 +155,7 @@ def main() -> None:
             data_set=flags.data_set, raw_data=flags.raw_data, data_cache=flags.data_cache
         )
     )
-    config = TowerBaselinesConfig(selection=flags.selection, batch_norm=flags.batch_norm)
+    config = TowerBaselinesConfig(selection=flags.selection, dense_norm=flags.dense_norm)
     sys.stdout.write(
         "| model | protocol | R@50 | N@50, ideal from the hits | N@50 |\n|---|---|---|---|---|\n"
     )
