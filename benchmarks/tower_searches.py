@@ -97,10 +97,10 @@ SEARCHES: dict[str, Search] = {
         n_epochs=_TRAINING,
     ),
     "anchored": Search(
-        "AutoTower-M, anchored and with layer norms", config="autotower_ml100k_anchored_search"
+        "AutoTower-M anchored", config="autotower_ml100k_anchored_search"
     ),
     "halved": Search(
-        "AutoTower-M, anchored and with layer norms, successive halving",
+        "AutoTower-M halving",
         supernet="anchored",
         config="autotower_ml100k_halving_search",
         sampled="autotower_ml100k_halving_sampled_search",
@@ -114,7 +114,12 @@ SEARCHES: dict[str, Search] = {
     "reinforce": _genetic(
         "REINFORCE, M", limit(total="m"), search_algorithm="reinforce", seeds=FEW
     ),
-    "dnas": Search("gradient search, M", config="autotower_ml100k_dnas_search", seeds=FEW),
+    "dnas": Search(
+        "gradient search, M",
+        {"num_random_archs": "0"},
+        config="autotower_ml100k_dnas_search",
+        seeds=FEW,
+    ),
     "user_l_item_h": _genetic("user tower L, item tower H", limit(user="l", item="h"), seeds=FEW),
     "user_h_item_l": _genetic("user tower H, item tower L", limit(user="h", item="l"), seeds=FEW),
 }

@@ -45,7 +45,8 @@ class SampledSoftmax:
     that fits it best, ``max_k <u_ik, v_j>``, in the loss as in a ranking.
 
     The mean is over rows, whatever their rewards are. Losses of batches of different sizes are not
-    comparable: chance is ``log B``.
+    comparable: without the correction chance is ``log B``, and with it that is about what
+    popularity alone reaches.
 
     Attributes:
         temperature: tau.
