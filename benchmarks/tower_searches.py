@@ -96,9 +96,7 @@ SEARCHES: dict[str, Search] = {
         poolings="average sum self_attention self_attentive transformer",
         n_epochs=_TRAINING,
     ),
-    "anchored": Search(
-        "AutoTower-M anchored", config="autotower_ml100k_anchored_search"
-    ),
+    "anchored": Search("AutoTower-M anchored", config="autotower_ml100k_anchored_search"),
     "halved": Search(
         "AutoTower-M halving",
         supernet="anchored",
