@@ -34,6 +34,7 @@ from tower_searches import (
     HALVES,
     HANDMADE,
     LIMITS,
+    RESPLIT,
     SEARCHES,
     SIZES,
     VARIANTS,
@@ -82,6 +83,9 @@ PAIRS = (
     ("halved", "bst_norms"),
     ("halved", "anchored"),
     ("bst_norms", "bst_l"),
+    ("later_halved", "later_bst_l"),
+    ("later_halved", "later_googlednn_l"),
+    ("later_bst_l", "later_googlednn_l"),
     ("mind_served", "mind_l"),
     ("mind_served", "googlednn_l"),
 )
@@ -226,18 +230,29 @@ def _half(gap: Mapping[str, float]) -> str:
     return f"{gap['mean']:+.2f} ± {gap['seeds_half_width']:.2f}"
 
 
+def _name(short: str) -> str:
+    """The name of a model by hand or of a search's network in tables."""
+    if short in SEARCHES:
+        return SEARCHES[short].name
+    model, size = short.split("_")
+    return f"{NAMES[model]}-{size.upper()}"
+
+
 def collect(runs: Runs) -> dict[str, dict[str, Any]]:
     """Every contender whose final trainings are all there."""
     found = {}
     for size in SIZES:
         for model in HANDMADE:
             key = f"{model}_{size}"
-            name = f"{NAMES[model]}-{size.upper()}"
-            found[key] = measure(runs, name, runs.of_handmade(key))
+            found[key] = measure(runs, _name(key), runs.of_handmade(key))
     for key, (_, _, name) in VARIANTS.items():
         found[key] = measure(runs, name, runs.of_variant(key))
     for key, search in SEARCHES.items():
         found[key] = measure(runs, search.name, runs.finals(key), search.seeds)
+    for short in RESPLIT:
+        found[f"later_{short}"] = measure(
+            runs, f"{_name(short)}, temporal split", runs.of_later(short)
+        )
     for source, target in TRANSFERS:
         key, seeds = f"{source}_to_{target}", SEARCHES[f"half_{target}"].seeds
         name = f"found on the {source} half, trained on the {target}"
@@ -262,7 +277,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for tables")
     transfers = {f"{source}_to_{target}": (source, target) for source, target in TRANSFERS}
     handmade = [f"handmade_{size}" for size in SIZES]
-    names = [*handmade, *VARIANTS, *SEARCHES, *transfers]
+    later = {f"later_{short}": short for short in RESPLIT}
+    names = [*handmade, *VARIANTS, *SEARCHES, *transfers, *later]
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--tables_only", action="store_true", help="start nothing")
     settings = parser.parse_args()
@@ -278,6 +294,8 @@ def main() -> int:
                 code = runs.transfer(*transfers[name])
             elif name in VARIANTS:
                 code = runs.variant(name)
+            elif name in later:
+                code = runs.later(later[name])
             else:
                 code = runs.handmade(name.removeprefix("handmade_"))
             failed += code != 0
@@ -290,6 +308,7 @@ def main() -> int:
     tables["figure_3"] = table_of(found, (f"blocks_{n}" for n in BLOCKS))
     tables["figure_4"] = table_of(found, (f"dim_{n}" for n in DIMENSIONS))
     tables["table_9"] = table_of(found, (*(f"half_{half}" for half in HALVES), *transfers))
+    tables["later"] = table_of(found, later)
     tables["times"] = times(runs)
     draw(found, settings.out)
     for name, text in tables.items():

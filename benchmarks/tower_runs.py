@@ -15,13 +15,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tower_searches import FINAL_SEEDS, SEARCHES, VARIANTS
+from tower_searches import ANCHORED_SPACE, FINAL_SEEDS, SEARCHES, VARIANTS
 
 from dnas.errors import JobError
 from dnas.files import read_json
 from dnas.runs import FINAL, FINALS, SAMPLED, SUPERNET, JobFolder, RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
+#: What was measured.
+MEASURED = ROOT / "docs" / "results" / "data" / "two_towers.json"
 #: Of trainings that are tested.
 FINAL_CONFIG = "autotower_ml100k_final_search"
 
@@ -103,6 +105,37 @@ class Runs:
         )
         return self._trained(text, f"{source}_to_{target}")
 
+    def later(self, short: str) -> int:
+        """Train a model of ``RESPLIT`` on the temporal split; the exit code.
+
+        The network of a search is the one that this repository's figures are of.
+        """
+        flags = {"retrieval_split": "temporal"}
+        if short not in SEARCHES:
+            config = self._baselines()
+            if isinstance(config, int):
+                return config
+            model = "{googlednn, senet, bst, mind}_{l, m, h}.json"
+            config = config.replace(model, f"{short}.json")
+            return self._trained(with_flags(config, flags), f"later_{short}")
+        taken = self.narrowed / f"later_{short}"
+        if not taken.exists():
+            decisions = read_json(MEASURED)[short]["architecture"]
+            code = self._run(
+                *("-m", "dnas.cli.main", "architectures", "--search_space", "autotower"),
+                *(*ANCHORED_SPACE, "--data_set", "ml_100k", "--raw_data", "../shared/data/ml-100k"),
+                *("--set", *(f"{key}={option}" for key, option in decisions.items())),
+                *("--out", taken),
+            )
+            if code:
+                return code
+        (file,) = taken.glob("*.json")
+        text = with_flags(
+            _config(FINAL_CONFIG),
+            {**flags, "seed": _listed(FINAL_SEEDS), "sampled_arch": str(file)},
+        )
+        return self._trained(text, f"later_{short}")
+
     def best(self, short: str) -> Path:
         """The architecture file that a search chose.
 
@@ -134,6 +167,10 @@ class Runs:
     def of_transfer(self, source: str, target: str) -> list[JobFolder]:
         """The trainings on ``target`` of what was best on ``source``."""
         return _succeeded(self.folder(f"{source}_to_{target}").jobs(SAMPLED))
+
+    def of_later(self, short: str) -> list[JobFolder]:
+        """The trainings of a model of ``RESPLIT`` on the temporal split."""
+        return _succeeded(self.folder(f"later_{short}").jobs(SAMPLED))
 
     def of_handmade(self, model: str) -> list[JobFolder]:
         """The trainings of ``googlednn_l`` and the like."""

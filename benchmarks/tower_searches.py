@@ -7,6 +7,8 @@
   tested. Searches that differ in the algorithm or in the limits search the same supernet.
 - Successive halving (``halved``): a search's best 24 are trained for eight epochs, the best four of
   these to the end, and the best of these by validation with five new seeds.
+- The temporal split: two models by hand and the network of successive halving, trained and tested
+  where each user's validation is later than its training (``later_*``).
 """
 
 from __future__ import annotations
@@ -28,6 +30,14 @@ VARIANTS: dict[str, tuple[str, tuple[str, str], str]] = {
     "mind_served": ("mind_l", ("--interests_in_loss", "served"), "MIND-L, scored as served"),
     "bst_norms": ("bst_l", ("--dense_norm", "layer"), "BST-L with layer norms"),
 }
+#: Trained on the temporal split too, under whose validation none of them was chosen: two models by
+#: hand and what successive halving found.
+RESPLIT = ("googlednn_l", "bst_l", "halved")
+#: Flags of the space of the anchored searches, as their configs have them.
+ANCHORED_SPACE = (
+    *("--poolings", "average", "sum", "self_attention", "self_attentive", "transformer"),
+    *("--block_norm", "layer", "--no_output_relu"),
+)
 #: Of the configs' final trainings, new to everything that was chosen by.
 FINAL_SEEDS = (11, 12, 13, 14, 15)
 #: Seeds where searches are compared with one another and with nothing else.

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from dnas.core import ArchitectureRecord
+from dnas import load_model
 from dnas.data.retrieval import RetrievalDataConfig, prepare_retrieval
 from dnas.files import read_json
 from dnas.runs import JobFolder
-from dnas.spaces.files import build_model
 from dnas.training.retrieval import RANKING_METRICS, RetrievalMetrics
 
 #: Two-sided 95 % of the normal distribution.
@@ -46,9 +44,7 @@ def values_of_users(job: JobFolder, work: Path) -> dict[str, np.ndarray]:
         loader = prepare_retrieval(config).loader(
             "test", 4096, shuffle=False, seed=0, drop_last=False
         )
-        model = build_model(ArchitectureRecord.from_json(result["architecture"]))
-        model.load_state_dict(load_file(job.model))
-        model.eval()
+        model = load_model(job.path)
         with torch.no_grad():
             for batch in loader.batches(0, len(loader)):
                 metrics.update(model(*batch.inputs), batch.labels)
