@@ -38,8 +38,9 @@ def draw_figure_3(found: Mapping[int, Mapping[str, Any]], limit: float, path: Pa
     costs = [one["costs"]["paper_flops"] / 1e6 for one in found.values()]
     right.bar(places, costs, color="0.6", width=0.6)
     right.axhline(limit / 1e6, color="black", linestyle="--", linewidth=1)
-    right.annotate(
-        "limit", (len(found) - 0.5, limit / 1e6), ha="right", va="bottom", fontsize="small"
+    across = right.get_yaxis_transform()
+    right.text(
+        0.99, limit / 1e6, "limit", ha="right", va="bottom", fontsize="small", transform=across
     )
     right.set_ylim(0, limit / 1e6 * 1.15)
     right.set_ylabel("MACs / 2 of both towers, millions")
@@ -90,5 +91,6 @@ def _by_protocol(
 
 def _label(axes: Axes, values: Collection[int], title: str) -> None:
     axes.set_xticks(range(len(values)), [str(value) for value in values])
+    axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_xlabel(title)
     axes.spines[["top", "right"]].set_visible(False)
