@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from dnas import load_model
 from dnas.cli import main as console
 from dnas.cli import search, train
 from dnas.cli.job import JobFlags
@@ -308,7 +310,10 @@ def test_result_of_a_training(searched):
     record = ArchitectureRecord.load(searched.folder / "s" / "architectures" / "0000.json")
     assert result["architecture"] == record.to_json()
     assert result["costs"] == record.costs
-    assert (searched.folder / "t" / "model.safetensors").exists()
+    stored = load_file(searched.folder / "t" / "model.safetensors")
+    loaded = load_model(searched.folder / "t").state_dict()
+    assert loaded.keys() == stored.keys()
+    assert all(torch.equal(loaded[name], stored[name]) for name in stored)
 
 
 def test_test_rows_are_opened_only_when_asked_for(searched, monkeypatch):
