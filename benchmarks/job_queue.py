@@ -39,7 +39,7 @@ from dnas.jobs import LocalExecutor
 from dnas.jobs.config import expand, load_config
 from dnas.jobs.job import State
 from dnas.jobs.manager import Manager
-from dnas.jobs.pipeline import slot_pool
+from dnas.jobs.stages import slot_pool
 from dnas.runs import SUPERNET, RunFolder
 from dnas.testing.simulation import Fate, SimulatedExecutor
 
@@ -69,7 +69,7 @@ from dnas.cli.tune import main
 from dnas.jobs.config import load_config, expand
 from dnas.jobs.executors import DebugExecutor
 from dnas.jobs.manager import Manager
-from dnas.jobs.pipeline import slot_pool
+from dnas.jobs.stages import slot_pool
 from dnas.runs import RunFolder, SUPERNET
 from pathlib import Path
 times["import"] = time.monotonic()

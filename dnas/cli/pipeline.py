@@ -17,7 +17,8 @@ from dnas.jobs.config import expand
 from dnas.jobs.experiment import check_experiment_id
 from dnas.jobs.job import KINDS
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.pipeline import load_stages, run_pipeline, slot_pool
+from dnas.jobs.pipeline import run_pipeline
+from dnas.jobs.stages import load_stages, slot_pool
 from dnas.jobs.table import job_table
 from dnas.runs import RunFolder
 

@@ -10,9 +10,9 @@ from typing import Any
 from dnas.errors import ConfigError
 from dnas.jobs.executors import Executor, LocalExecutor
 from dnas.jobs.guards import Guards
-from dnas.jobs.pipeline import MAX_SUBMITTED
 from dnas.jobs.policy import Policy
 from dnas.jobs.retries import Retries
+from dnas.jobs.stages import MAX_SUBMITTED
 from dnas.runs import RunFolder
 
 _EXECUTORS = ("local", "ray", "slurm", "debug")

@@ -18,7 +18,8 @@ from dnas.jobs.final import FinalJobs
 from dnas.jobs.job import Job, JobSpec, State
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.pipeline import SampledJobs, check_config, slot_pool
+from dnas.jobs.sampled import SampledJobs
+from dnas.jobs.stages import check_config, slot_pool
 from dnas.jobs.table import job_table
 from dnas.jobs.tokens import BEST_ARCH_PARAM, SAMPLED_ARCH_PARAM
 from dnas.runs import FINALS, SAMPLED, SUPERNET, RunFolder, stage_before

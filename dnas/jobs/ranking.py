@@ -28,9 +28,10 @@ from dnas.jobs.experiment import check_experiment_id, record_experiment
 from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.pipeline import MAX_SUBMITTED, check_config, identity_of, slot_pool
 from dnas.jobs.policy import Policy
+from dnas.jobs.sampled import identity_of
 from dnas.jobs.slots import SlotPool
+from dnas.jobs.stages import MAX_SUBMITTED, check_config, slot_pool
 from dnas.jobs.tokens import ARCHITECTURES_PARAM, SUPERNET_PARAM, has_token
 from dnas.runs import DRAWN, SAMPLED, SCORED, SUPERNET, RunFolder
 

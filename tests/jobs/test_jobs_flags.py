@@ -21,9 +21,9 @@ from dnas.cli.queue import add_queue_flags, executor_of, max_submitted_of, polic
 from dnas.errors import ConfigError
 from dnas.jobs.config import load_config
 from dnas.jobs.executors import DebugExecutor, Executor, Handle, LocalExecutor, Order
-from dnas.jobs.pipeline import MAX_SUBMITTED, check_config, slot_pool
 from dnas.jobs.policy import Policy
 from dnas.jobs.retries import Retries
+from dnas.jobs.stages import MAX_SUBMITTED, check_config, slot_pool
 from dnas.jobs.table import job_table
 from dnas.runs import SUPERNET, JobFolder, RunFolder
 

@@ -19,7 +19,7 @@ from dnas.errors import JobError
 from dnas.jobs.config import expand, load_config
 from dnas.jobs.lock import RunLock, is_held, is_worked_on
 from dnas.jobs.manager import Manager
-from dnas.jobs.pipeline import slot_pool
+from dnas.jobs.stages import slot_pool
 from dnas.runs import RunFolder
 
 HOST = socket.gethostname()

@@ -19,9 +19,9 @@ from dnas.jobs.executors import DebugExecutor, Executor, Handle, LocalExecutor, 
 from dnas.jobs.job import Job, JobSpec
 from dnas.jobs.manager import Manager
 from dnas.jobs.outcome import Outcome
-from dnas.jobs.pipeline import slot_pool
 from dnas.jobs.policy import Policy
 from dnas.jobs.retries import Retries
+from dnas.jobs.stages import slot_pool
 from dnas.runs import SAMPLED, SUPERNET, JobFolder, RunFolder
 from tests.jobs.conftest import pool, specs, write_attempt
 
