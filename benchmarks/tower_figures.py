@@ -86,7 +86,9 @@ def _by_protocol(
             label=protocol.suffix.removeprefix("."),
         )
     axes.set_ylabel(title)
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(
+        fontsize="small", frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )
 
 
 def _label(axes: Axes, values: Collection[int], title: str) -> None:

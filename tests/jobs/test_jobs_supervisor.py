@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -81,6 +82,14 @@ def job(tmp_path: Path) -> Iterator[Attempt]:
     for supervisor in made.supervisors:
         supervisor.kill()
         supervisor.wait()
+
+
+def folder_in_the_place_of(file: Path) -> None:
+    """So that it cannot be written any more; a beat may come in between."""
+    while not file.is_dir():
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError):
+            file.mkdir()
 
 
 WAIT = """
@@ -253,7 +262,9 @@ def test_a_job_may_save_when_its_time_is_over(job: Attempt) -> None:
 def test_signals_are_passed_on_and_usr2_kills(
     job: Attempt, eventually: Callable[..., None], number: int, exit_code: int
 ) -> None:
-    job.order("import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n" + WAIT)
+    # Whoever started the tests may ignore some (nohup does), which is handed down.
+    heeds = "import signal\nfor n in (1, 2):\n    signal.signal(n, signal.SIG_DFL)\n"
+    job.order(heeds + WAIT)
     supervisor = job.start()
     eventually(lambda: job.there("runs"), "it runs")
     supervisor.send_signal(number)
@@ -451,8 +462,7 @@ def test_the_end_is_written_when_the_disk_can_be_written_again(
     eventually(lambda: job.there("runs"), "it runs")
     # A folder in its place: nobody can write that file, root included.
     file = job.folder.attempt(1)
-    file.unlink()
-    file.mkdir()
+    folder_in_the_place_of(file)
     (job.folder.path / "go").touch()
     eventually(lambda: "cannot be written yet" in job.log(), "it has tried")
     assert supervisor.poll() is None
@@ -482,8 +492,7 @@ def test_it_gives_up_a_disk_that_stays_full_when_it_is_killed(
     supervisor = job.start()
     eventually(lambda: job.there("runs"), "it runs")
     file = job.folder.attempt(1)
-    file.unlink()
-    file.mkdir()
+    folder_in_the_place_of(file)
     (job.folder.path / "go").touch()
     eventually(lambda: "cannot be written yet" in job.log(), "it has tried")
     supervisor.send_signal(signal.SIGTERM)
